@@ -1,0 +1,49 @@
+# `make` alone prints this index. Everything runs in .venv, which any of these commands creates from uv.lock.
+
+SHELL := /bin/sh
+BROKER ?= redis
+PORT ?= 8000
+UV := $(shell command -v uv || echo var/tools/bin/uv)
+PYTHON := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run order test check format docs
+
+help: ## Print this index
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
+	@echo '  Brokers: BROKER=redis (default), BROKER=rabbitmq or BROKER=sqs, e.g. make run BROKER=sqs'
+
+install: .venv/.installed ## Create .venv from uv.lock
+
+.venv/.installed: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+# Only where no uv is in the PATH: one of our own, which nothing else sees.
+var/tools/bin/uv:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or newer is needed; `python3` is older.' >&2; exit 1; }
+	@python3 -c 'import ensurepip' 2>/dev/null || { echo 'Python cannot create virtual environments here. On Debian or Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Installing uv into var/tools ...'
+	@python3 -m venv var/tools
+	@var/tools/bin/pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+run: install ## Start everything: an embedded broker, SQLite, web, worker and beat (BROKER=..., PORT=8000)
+	@$(PYTHON) -m app.first_run --broker $(BROKER) --port $(PORT)
+
+order: install ## Post a sample order to the running service and show its e-mail
+	@$(PYTHON) -m app.sample_order
+
+test: install ## Run all tests on real brokers and databases (ARGS="-k name" for some)
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: install ## Lint, types, import rules, migrations, generated files
+	@ruff check .
+	@ruff format --check .
+	@mypy .
+	@lint-imports --no-cache
+	@$(PYTHON) manage.py makemigrations --check --dry-run
+
+format: install ## Format the code
+	@ruff check --fix .
+	@ruff format .

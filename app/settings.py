@@ -1,0 +1,151 @@
+"""Django's settings module: the typed environment and the broker's profile under Django's and Celery's names.
+
+Nothing is decided here that depends on the environment; the variables and their meaning are in `settings/` and `brokers/`.
+"""
+
+import sys
+from typing import Any
+
+from celery.schedules import crontab
+
+from brokers import BrokerProfile, profile_class
+from settings.base import PROJECT_ROOT, load
+from settings.errors import SettingsError
+from settings.service import ServiceSettings
+
+
+def _load_environment() -> tuple[ServiceSettings, BrokerProfile]:
+    """Read every setting, or exit with the list of what is wrong: a user's mistake is not worth a traceback."""
+    try:
+        (service,) = load(ServiceSettings)
+        (broker,) = load(profile_class(service.broker))
+        if service.celery_broker_url:
+            broker = broker.with_url(service.celery_broker_url.get_secret_value())
+        return service, broker
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+SERVICE, BROKER = _load_environment()
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+
+SECRET_KEY = SERVICE.secret_key.get_secret_value()
+DEBUG = SERVICE.debug
+ALLOWED_HOSTS = list(SERVICE.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(SERVICE.csrf_trusted_origins)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "orders",
+    "app",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+ROOT_URLCONF = "app.urls"
+WSGI_APPLICATION = "app.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+DATABASES = SERVICE.databases
+CACHES = SERVICE.caches
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = SERVICE.time_zone
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = PROJECT_ROOT / "staticfiles"
+if not DEBUG:
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+if SERVICE.is_production:
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+if SERVICE.trust_proxy_headers:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
+    "PAGE_SIZE": 50,
+}
+
+# --- E-mail -----------------------------------------------------------------------------------------------------------
+
+# The names that EMAIL_URL stands for: EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and so on.
+globals().update(SERVICE.email_settings)
+DEFAULT_FROM_EMAIL = SERVICE.default_from_email
+ORDERS_REPORT_EMAIL = SERVICE.orders_report_email
+SITE_NAME = SERVICE.site_name
+
+# --- Logging ----------------------------------------------------------------------------------------------------------
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": SERVICE.log_level},
+}
+
+# --- Celery -----------------------------------------------------------------------------------------------------------
+
+globals().update(
+    {f"CELERY_{name.upper()}": value for name, value in BROKER.celery_settings(SERVICE.queues).items()}
+)
+CELERY_TIMEZONE = TIME_ZONE
+if SERVICE.celery_result_backend:
+    CELERY_RESULT_BACKEND = SERVICE.celery_result_backend.get_secret_value()
+    CELERY_TASK_IGNORE_RESULT = False
+# What is periodic, and when, in TIME_ZONE.
+CELERY_BEAT_SCHEDULE = {
+    "daily-summary": {
+        "task": "orders.tasks.send_daily_summary",
+        "schedule": crontab(hour=6, minute=0),
+    },
+}
