@@ -1,0 +1,231 @@
+"""Child processes that are ours from start to end: in a session of their own, ended by pid, never left behind."""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+#: How often a condition is looked at while we wait for it. Short enough not to be felt, long enough to cost nothing.
+POLL_SECONDS = 0.05
+
+#: Below the ports that systems hand out to outgoing connections (Linux from 32768, macOS from 49152). While a server
+#: restarts, a port of that range can be taken by any client, even by one that retries this very port.
+SERVER_PORTS = range(15_000, 32_000)
+
+#: `prctl(2)`: the signal this process gets when its parent dies.
+PR_SET_PDEATHSIG = 1
+
+
+class ServerError(Exception):
+    """Raised when a server of ours does not start: its message says why and ends with the last lines of its log."""
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket() as probe:
+        # As servers do: connections of a predecessor that are still fading away do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def find_free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on and that no outgoing connection will take."""
+    return next(port for port in random.sample(SERVER_PORTS, len(SERVER_PORTS)) if port_is_free(port))
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What the child does before it becomes the program: ask the kernel (Linux only) to end it when its parent dies."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+
+    def ask_the_kernel() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+    return ask_the_kernel
+
+
+class ChildProcess:
+    """One program and what it starts, in a session of its own: Ctrl-C in the terminal is for the parent to handle.
+
+    It sees the variables of `env` and no others. Its output goes to the end of the file `log`. On Linux it does not
+    outlive its parent, even if that is killed; strictly, it does not outlive the *thread* that started it.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        cwd: Path | None = None,
+        user: str | None = None,
+    ) -> None:
+        self.command = [str(word) for word in command]
+        self.env = dict(env)
+        self.log = log
+        self.cwd = cwd
+        self.user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                env=self.env,
+                cwd=self.cwd,
+                user=self.user,
+                group=self.user,
+                extra_groups=[] if self.user else None,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),
+            )
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError(f"{self.command[0]} was not started")
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs or before it was started."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self, *, within_seconds: float = 10) -> None:
+        """Ask it to end (SIGTERM); kill it and its children if it has not ended in time."""
+        if self._process is not None and self.is_running:
+            self.thaw()
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(within_seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it and its children at once (SIGKILL)."""
+        self._signal_all(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """Suspend it and its children (SIGSTOP): connections stay open and nobody answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines that it and its predecessors wrote, for an error message."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+
+class Server(ABC):
+    """A server of our own on 127.0.0.1 that keeps its files below `directory` and its port over every restart."""
+
+    #: How it is called in messages.
+    title: str
+    #: Seconds it may take until it answers. Generous: a loaded machine is slow, and a failure shows at once anyway.
+    start_seconds: float = 60
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.directory = directory.absolute()
+        self.port = port or find_free_port()
+        self.processes: list[ChildProcess] = []
+
+    @abstractmethod
+    def build_processes(self) -> list[ChildProcess]:
+        """What to start, in this order; the last one is the server itself. `directory` exists already."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Whether the server answers a client's question now; takes two seconds at most."""
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "server.log"
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self.processes) and all(process.is_running for process in self.processes)
+
+    def start(self) -> None:
+        """Start it and return when it answers. Raises ServerError if it does not; nothing is left running then."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not port_is_free(self.port):
+            raise ServerError(f"{self.title} cannot start: port {self.port} is in use. Stop what listens on it.")
+        self.processes = self.build_processes()
+        try:
+            for process in self.processes:
+                process.start()
+            self._wait_until_it_answers()
+        except BaseException:  # Ctrl-C too: whoever waits for `start()` has nothing yet to stop
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """End it in good order, or by force after 10 s."""
+        for process in reversed(self.processes):
+            process.stop()
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up, as a crash would."""
+        for process in reversed(self.processes):
+            process.kill()
+
+    def restart(self) -> None:
+        """Stop it and start it again on the same port with the data it kept."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        for process in self.processes:
+            process.freeze()
+
+    def thaw(self) -> None:
+        for process in self.processes:
+            process.thaw()
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        while not self.answers():
+            if not self.is_running or time.monotonic() > deadline:
+                raise self._failure()
+            time.sleep(POLL_SECONDS)
+
+    def _failure(self) -> ServerError:
+        server = self.processes[-1]
+        happened = (
+            f"did not answer on port {self.port} within {self.start_seconds:.0f} s"
+            if server.returncode is None
+            else f"ended with status {server.returncode}"
+        )
+        return ServerError(f"{self.title} {happened}. The end of {self.log}:\n{server.log_tail()}")
