@@ -20,10 +20,12 @@ from typing import Any, Self, TypeVar, overload
 from pydantic import PrivateAttr, Secret, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from settings.environment import DEFAULT, Environment
+from settings.environment import DEFAULT, PROJECT_ROOT, Environment
 from settings.errors import SettingsError, describe
 from settings.masking import MASK, mask_url
 from settings.variables import Variable, plain_text, shown_text
+
+__all__ = ["PROJECT_ROOT", "EffectiveSetting", "EnvSettings", "SettingsConfigDict", "load"]
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,6 @@ def _problems(
     for problem in error.errors(include_url=False, include_input=False):
         variable = variables.get(str(problem["loc"][0])) if problem["loc"] else None
         raised = problem.get("ctx", {}).get("error")
-        if problem["type"] == "default_factory_not_called":
-            continue  # It waits for another field, whose own problem is reported.
         if isinstance(raised, SettingsError):
             yield from raised.problems
         elif variable is None:

@@ -24,11 +24,18 @@ def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str | 
     return by_lower[close[0]] if close else None
 
 
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return ` Did you mean 'redis'?`, or nothing when no choice is near. `prod` is near `production`."""
+    names = list(choices)
+    begun = [name for name in names if len(word) > 1 and name.lower().startswith(word.lower())]
+    meant = begun[0] if len(begun) == 1 else nearest(word, names)
+    return f" Did you mean {meant!r}?" if meant else ""
+
+
 def choose_from(value: str, choices: Iterable[str]) -> str:
     """Return the cure for a value outside `choices`: `choose redis, rabbitmq or sqs. Did you mean 'sqs'?`"""
     names = list(choices)
-    meant = nearest(value, names)
-    return f"choose {any_of(names)}." + (f" Did you mean {meant!r}?" if meant else "")
+    return f"choose {any_of(names)}.{did_you_mean(value, names)}"
 
 
 def any_of(names: Iterable[str]) -> str:

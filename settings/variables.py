@@ -33,9 +33,7 @@ Seconds = Annotated[int, Unit("seconds")]
 
 
 def _split(value: object) -> object:
-    return (
-        tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
-    )
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -78,9 +76,7 @@ class Variable:
             default=plain_text(default) if words is None else words,
             default_in_words=words is not None,
             description=" ".join((info.description or "").split()),
-            secret=any(
-                isinstance(each, type) and issubclass(each, Secret | SecretStr) for each in _types(info)
-            ),
+            secret=any(isinstance(each, type) and issubclass(each, Secret | SecretStr) for each in _types(info)),
         )
 
 

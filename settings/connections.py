@@ -1,0 +1,219 @@
+"""DATABASE_URL, EMAIL_URL and CACHE_URL as the dictionaries that Django wants.
+
+django-environ does the parsing. It takes much for granted, so what it would let pass, or refuse with a
+message that shows the password, is refused here: every `ValueError` says what is wrong and the cure.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, unquote_plus, urlsplit
+
+from environ import Env
+
+from settings.environment import PROJECT_ROOT
+from settings.errors import choose_from
+
+SQLITE, POSTGRESQL = ("sqlite",), ("postgres", "postgresql")
+DATABASE_SCHEMES = (*SQLITE, *POSTGRESQL)
+EMAIL_SCHEMES = ("consolemail", "smtp", "smtp+tls", "smtp+ssl", "filemail", "memorymail", "dummymail")
+CACHE_SCHEMES = ("locmemcache", "redis", "rediss", "filecache", "dbcache", "dummycache")
+
+#: Where a mail server listens, unless the URL says otherwise.
+SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
+
+#: How long a connection is kept for the next request. Connecting costs more than most queries; ten minutes
+#: is short enough to follow a database that has moved.
+CONN_MAX_AGE_SECONDS = 600
+
+#: A SQLite writer waits this long for the one before it.
+SQLITE_BUSY_SECONDS = 20
+
+#: WAL: readers do not wait for the writer. FULL: a commit is on the disk before it is answered, so that an
+#: order answered with 201 survives a power cut; WAL's usual NORMAL may lose the last ones.
+SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
+
+#: A PostgreSQL that does not answer is given up after this long.
+POSTGRESQL_CONNECT_SECONDS = 5
+
+#: A request waits this long for a connection of the pool.
+POOL_WAIT_SECONDS = 10
+
+#: A cache that does not answer must not hold up the request it was to speed up.
+CACHE_TIMEOUT_SECONDS = 2
+
+_ENCODE = (
+    "has a password with characters that end it: write @ as %40, : as %3A, / as %2F, # as %23, ? as %3F, % as %25."
+)
+
+_NO_FILE = "names no file, and web and worker must share one: write sqlite:///var/db.sqlite3."
+
+#: Options of DATABASE_URL that would undo what the service relies on.
+_NOT_IN_URL = {
+    "atomic_requests": "every request is a transaction, which joins an order and its e-mail's task",
+    "autocommit": "Django's transactions need it on",
+    "pool": "set DATABASE_POOL_SIZE instead",
+    "transaction_mode": "IMMEDIATE keeps a transaction from failing half-way",
+    "init_command": "it makes a commit survive a power cut",
+}
+
+
+def database(url: str, *, pool_size: int = 0) -> dict[str, Any]:
+    """Return Django's settings of the database at `url`; a `pool_size` of 0 means no pool.
+
+    Raises ValueError with the cure: about the URL, or, when that is good, about the pool.
+    """
+    if url == "sqlite://:memory:":
+        raise ValueError(_NO_FILE)
+    scheme = _scheme(url, DATABASE_SCHEMES, "postgresql://user:password@localhost:5432/orders")
+    for option in parse_qs(_split(url).query):
+        if option.lower() in _NOT_IN_URL:
+            raise ValueError(f"must not set {option}: {_NOT_IN_URL[option.lower()]}.")
+    config = _sqlite(url) if scheme in SQLITE else _postgresql(url)
+    if not isinstance(config["CONN_MAX_AGE"], int | None):
+        raise ValueError("sets conn_max_age to something other than a whole number of seconds.")
+    return {**config, **(_pool(config, pool_size) if pool_size else {}), "ATOMIC_REQUESTS": True}
+
+
+def _sqlite(url: str) -> dict[str, Any]:
+    if _split(url).path in ("", "/", "/:memory:"):
+        raise ValueError(_NO_FILE)
+    path = _in_project(url)
+    config = _parsed(Env.db_url_config, url)
+    if path.is_dir():
+        raise ValueError("is a directory: add the name of a file, such as db.sqlite3.")
+    options = {
+        "timeout": SQLITE_BUSY_SECONDS,
+        # A transaction that reads first and writes later cannot wait for the lock; it would fail at once.
+        "transaction_mode": "IMMEDIATE",
+        "init_command": SQLITE_PRAGMAS,
+    }
+    return {
+        "CONN_MAX_AGE": CONN_MAX_AGE_SECONDS,
+        **config,
+        "NAME": str(path),
+        "OPTIONS": options | config.get("OPTIONS", {}),
+    }
+
+
+def _postgresql(url: str) -> dict[str, Any]:
+    config = _parsed(Env.db_url_config, url)
+    if not config["NAME"]:
+        raise ValueError("names no database: write postgresql://user:password@host:5432/orders.")
+    return {
+        "CONN_HEALTH_CHECKS": True,
+        "CONN_MAX_AGE": CONN_MAX_AGE_SECONDS,
+        **config,
+        "OPTIONS": {"connect_timeout": POSTGRESQL_CONNECT_SECONDS} | config.get("OPTIONS", {}),
+    }
+
+
+def _pool(config: dict[str, Any], size: int) -> dict[str, Any]:
+    """Return what a pool changes: Django refuses one whose connections are also kept by the threads."""
+    if is_sqlite(config):
+        raise ValueError("needs PostgreSQL, but DATABASE_URL is a sqlite:// URL. Unset one of them.")
+    if config["CONN_MAX_AGE"] not in (0, CONN_MAX_AGE_SECONDS):
+        raise ValueError("makes a pool, which has no use for the conn_max_age in DATABASE_URL. Remove one of them.")
+    pool = {"min_size": 1, "max_size": size, "timeout": POOL_WAIT_SECONDS}
+    return {"CONN_MAX_AGE": 0, "OPTIONS": config["OPTIONS"] | {"pool": pool}}
+
+
+def email(url: str, *, timeout_seconds: int = 10) -> dict[str, Any]:
+    """Return Django's EMAIL_… settings for `url`."""
+    if url.startswith("smtps:"):
+        raise ValueError("is ambiguous: write smtp+tls:// for STARTTLS, or smtp+ssl:// for TLS from the start.")
+    scheme = _scheme(url, EMAIL_SCHEMES, "smtp+tls://user:password@mail.example.com:587")
+    config = _parsed(Env.email_url_config, url)
+    if "OPTIONS" in config:
+        raise ValueError("takes no options behind '?': the time-out is EMAIL_TIMEOUT_SECONDS.")
+    if scheme in SMTP_PORTS and not config["EMAIL_HOST"]:
+        raise ValueError(f"names no mail server: write {scheme}://mail.example.com:{SMTP_PORTS[scheme]}.")
+    return {
+        "EMAIL_BACKEND": config["EMAIL_BACKEND"],
+        "EMAIL_HOST": config["EMAIL_HOST"] or "",
+        "EMAIL_PORT": config["EMAIL_PORT"] or SMTP_PORTS.get(scheme, 25),
+        "EMAIL_HOST_USER": config["EMAIL_HOST_USER"] or "",
+        "EMAIL_HOST_PASSWORD": config["EMAIL_HOST_PASSWORD"] or "",
+        "EMAIL_USE_TLS": scheme == "smtp+tls",
+        "EMAIL_USE_SSL": scheme == "smtp+ssl",
+        "EMAIL_TIMEOUT": timeout_seconds,
+        "EMAIL_FILE_PATH": str(_in_project(url)) if scheme == "filemail" else None,
+    }
+
+
+def cache(url: str) -> dict[str, Any]:
+    """Return Django's settings of the cache at `url`. Only redis:// and rediss:// need a server."""
+    scheme = _scheme(url, CACHE_SCHEMES, "redis://localhost:6379/1")
+    config = _parsed(Env.cache_url_config, url)
+    # django-environ writes them small for Django's Redis cache, which then overlooks KEY_PREFIX.
+    config = {key.upper(): value for key, value in config.items()}
+    if scheme == "dbcache" and not config["LOCATION"]:
+        raise ValueError("names no table: write dbcache://cache_table.")
+    if scheme == "filecache":
+        config["LOCATION"] = str(_in_project(url))
+    if scheme in ("redis", "rediss"):
+        times = {"socket_timeout": CACHE_TIMEOUT_SECONDS, "socket_connect_timeout": CACHE_TIMEOUT_SECONDS}
+        config["OPTIONS"] = times | config.get("OPTIONS", {})
+    return config
+
+
+def is_sqlite(config: dict[str, Any]) -> bool:
+    """Whether `database()` returned the settings of a SQLite file."""
+    return bool(config["ENGINE"].endswith("sqlite3"))
+
+
+def create_directory(config: dict[str, Any]) -> None:
+    """Create the directory of a SQLite file, which SQLite would not; ValueError with the cure if it cannot be."""
+    if is_sqlite(config):
+        try:
+            Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"is in a directory that cannot be created ({error.strerror}): create it, or choose another."
+            ) from None
+
+
+def _scheme(url: str, known: tuple[str, ...], example: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    if not separator or not re.fullmatch(r"[\w.+-]+", scheme):
+        raise ValueError(f"is not a URL: write one such as {example}.")
+    if scheme not in known:
+        raise ValueError(f"has a scheme that is not supported: {choose_from(scheme, known)}")
+    return scheme
+
+
+def _in_project(url: str) -> Path:
+    """Return the path that a URL without a host names: in the project, or absolute after four slashes."""
+    parts = _split(url)
+    if parts.netloc or not parts.path.strip("/"):
+        reason = f"takes {parts.netloc!r} for a host" if parts.netloc else "names no path"
+        raise ValueError(
+            f"{reason}: write three slashes before a path in the project ({parts.scheme}:///var/name), "
+            "four before an absolute one."
+        )
+    return PROJECT_ROOT / unquote_plus(parts.path[1:])
+
+
+def _split(url: str) -> SplitResult:
+    """Return the parts of `url`. What the parsers have to say about a bad one would show the password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("has a host that cannot be read: write scheme://user:password@host:port/name.") from None
+    if parts.netloc and "@" not in parts.netloc and "@" in url:
+        raise ValueError(_ENCODE)
+    for server in parts.netloc.rpartition("@")[2].split(","):
+        port = re.sub(r"^(\[.*\]|[^:]*):?", "", server)
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError("has a port that is not a number from 1 to 65535.")
+    return parts
+
+
+def _parsed(parse: Callable[[str], dict[str, Any]], url: str) -> dict[str, Any]:
+    """Return `parse(url)` of a URL whose host and port can be read."""
+    _split(url)
+    try:
+        return parse(url)
+    except ValueError:
+        raise ValueError("cannot be read: write scheme://user:password@host:port/name.") from None

@@ -1,0 +1,263 @@
+"""What the service itself reads: key, hosts, database, e-mail, cache, and which broker carries its tasks."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import available_timezones
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from settings import connections
+from settings.base import PROJECT_ROOT, EnvSettings, load
+from settings.environment import Environment
+from settings.errors import SettingsError, did_you_mean
+from settings.masking import SecretUrl
+from settings.secret_key import kept_key, require_strong
+from settings.variables import CommaList, DefaultText, Seconds, Unit
+
+#: What ALLOWED_HOSTS is in development: this machine only.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+#: What a queue may be called on every broker; SQS is the strictest, and its
+#: prefix takes some of the 80 characters.
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+def _development_key() -> SecretStr:
+    path = PROJECT_ROOT / "var" / "secret_key"
+    try:
+        return SecretStr(kept_key(path))
+    except OSError as error:
+        raise SettingsError(
+            f"SECRET_KEY is not set, and one cannot be kept in {path} ({error.strerror}). Set it."
+        ) from None
+
+
+class ServiceSettings(EnvSettings):
+    """The service.
+
+    Which broker carries the tasks, where the database is, how e-mail leaves. The defaults run on a laptop;
+    `ENVIRONMENT=production` asks for what must not be a default there.
+    """
+
+    environment: Literal["development", "production"] = "development"
+    """`production` refuses to start with DEBUG, a weak SECRET_KEY or no ALLOWED_HOSTS, and sends cookies over
+    HTTPS only."""
+
+    debug: Annotated[bool, DefaultText("true in development, false in production")] = False
+    """Whether errors are answered with tracebacks and settings. Refused in production."""
+
+    secret_key: Annotated[SecretStr, DefaultText("in development one is made and kept in var/secret_key")] = SecretStr(
+        ""
+    )
+    """Signs sessions and tokens: 50 random characters or more, the same in every process. Whoever knows it
+    can log in as anyone."""
+
+    allowed_hosts: Annotated[CommaList, DefaultText("localhost, 127.0.0.1 and [::1] in development")] = ()
+    """Host names that the service answers to, without scheme and port; `.example.com` means its subdomains
+    too."""
+
+    csrf_trusted_origins: CommaList = ()
+    """Origins whose forms are trusted, with their scheme, when a proxy changes host or port:
+    `https://orders.example.com`."""
+
+    broker: str = "redis"
+    """Which broker carries the tasks: `redis`, `rabbitmq` or `sqs`."""
+
+    celery_broker_url: SecretUrl | None = None
+    """Takes the place of the broker's own URL (REDIS_URL, RABBITMQ_URL) and must agree with BROKER."""
+
+    celery_result_backend: SecretUrl | None = None
+    """Where Celery stores what tasks return. Unset, nothing is stored: no part of the service asks for it."""
+
+    queues: CommaList = ("default",)
+    """Queues that workers consume; tasks that name none go to the first. Letters, digits, `-` and `_`."""
+
+    database_url: SecretUrl = SecretUrl("sqlite:///var/db.sqlite3")
+    """The database: `sqlite:///path` in the project, `sqlite:////path` elsewhere, or
+    `postgresql://user:password@host:5432/name`; options of libpq may follow a `?`."""
+
+    database_pool_size: Annotated[int, Unit("connections")] = Field(0, ge=0)
+    """The most PostgreSQL connections of one process, shared by its threads. 0: no pool, each thread keeps its
+    own."""
+
+    email_url: SecretUrl = SecretUrl("consolemail://")
+    """How e-mail leaves: `smtp://host:25`, `smtp+tls://user:password@host:587` (STARTTLS),
+    `smtp+ssl://user:password@host:465`, `filemail:///var/mail`, or `consolemail://` for the log."""
+
+    email_timeout_seconds: Seconds = Field(10, ge=1)
+    """How long a mail server may take to answer before the attempt counts as failed."""
+
+    default_from_email: str = "orders@localhost"
+    """Sender of every e-mail: an address, or `Name <address>`."""
+
+    cache_url: SecretUrl = SecretUrl("locmemcache://")
+    """Django's cache: `locmemcache://` (each process its own), `redis://host:6379/1`, `rediss://`,
+    `filecache:///var/cache`, `dbcache://table` or `dummycache://`."""
+
+    orders_report_email: str | None = None
+    """Who gets the daily summary of orders. Unset, none is sent."""
+
+    site_name: str = "Anybroker Orders"
+    """What the service calls itself in e-mails."""
+
+    time_zone: str = "UTC"
+    """Zone of dates in e-mails and of the hours in the schedule, as in `Europe/Berlin`."""
+
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
+    ] = "INFO"
+    """The least that is logged."""
+
+    trust_proxy_headers: bool = False
+    """Whether `X-Forwarded-Proto: https` is believed. Only behind a proxy that always sets it; anyone else
+    can forge it."""
+
+    @property
+    def is_production(self) -> bool:
+        """Whether this is where customers are."""
+        return self.environment == "production"
+
+    @property
+    def databases(self) -> dict[str, dict[str, Any]]:
+        """Django's DATABASES."""
+        url = self.database_url.get_secret_value()
+        return {"default": connections.database(url, pool_size=self.database_pool_size)}
+
+    @property
+    def email_settings(self) -> dict[str, Any]:
+        """Django's EMAIL_… settings by name."""
+        return connections.email(self.email_url.get_secret_value(), timeout_seconds=self.email_timeout_seconds)
+
+    @property
+    def caches(self) -> dict[str, dict[str, Any]]:
+        """Django's CACHES."""
+        return {"default": connections.cache(self.cache_url.get_secret_value())}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _development_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("environment") == "production":
+            return given
+        defaults = {"debug": True, "allowed_hosts": LOCAL_HOSTS} | given
+        return defaults if "secret_key" in given else defaults | {"secret_key": _development_key()}
+
+    @field_validator("debug")
+    @classmethod
+    def _no_debug_in_production(cls, debug: bool, info: ValidationInfo) -> bool:
+        if debug and _is_production(info):
+            raise ValueError("shows settings and tracebacks to everyone: unset it in production.")
+        return debug
+
+    @field_validator("secret_key")
+    @classmethod
+    def _strong_key_in_production(cls, secret_key: SecretStr, info: ValidationInfo) -> SecretStr:
+        if _is_production(info):
+            require_strong(secret_key.get_secret_value())
+        return secret_key
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_in_production(cls, hosts: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not hosts and _is_production(info):
+            raise ValueError("is empty, so no request would be answered: list host names, as in orders.example.com.")
+        for host in hosts:
+            if "/" in host or re.search(r"[^\]]:\d+$", host):
+                raise ValueError(f"has {host!r}, which is not a host name: leave out scheme, port and path.")
+        return hosts
+
+    @field_validator("csrf_trusted_origins")
+    @classmethod
+    def _origins_with_scheme(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[^/]+", origin):
+                raise ValueError(f"has {origin!r}, which is not an origin: write it as https://orders.example.com.")
+        return origins
+
+    @field_validator("queues")
+    @classmethod
+    def _queues_for_every_broker(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
+        if not queues:
+            raise ValueError("names no queue: write default.")
+        for queue in queues:
+            if not _QUEUE_NAME.fullmatch(queue):
+                raise ValueError(f"has {queue!r}: up to 60 letters, digits, - and _ work on every broker.")
+        if len(set(queues)) < len(queues):
+            raise ValueError("names a queue twice: remove one.")
+        return queues
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, url: SecretUrl) -> SecretUrl:
+        connections.create_directory(connections.database(url.get_secret_value()))
+        return url
+
+    @field_validator("database_pool_size")
+    @classmethod
+    def _pool_of_postgresql(cls, size: int, info: ValidationInfo) -> int:
+        if url := info.data.get("database_url"):
+            connections.database(url.get_secret_value(), pool_size=size)
+        return size
+
+    @field_validator("email_url")
+    @classmethod
+    def _email(cls, url: SecretUrl) -> SecretUrl:
+        connections.email(url.get_secret_value())
+        return url
+
+    @field_validator("cache_url")
+    @classmethod
+    def _cache(cls, url: SecretUrl) -> SecretUrl:
+        connections.cache(url.get_secret_value())
+        return url
+
+    @field_validator("default_from_email", "orders_report_email")
+    @classmethod
+    def _address(cls, address: str | None) -> str | None:
+        if address is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(address)[1]):
+            raise ValueError("is not an e-mail address: write name@example.com.")
+        return address
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError(
+                f"is not a time zone: write one such as Europe/Berlin.{did_you_mean(zone, available_timezones())}"
+            )
+        return zone
+
+
+def _is_production(info: ValidationInfo) -> bool:
+    return info.data.get("environment") == "production"
+
+
+Profile = TypeVar("Profile", bound=EnvSettings)
+
+
+def load_service(
+    profile_class: Callable[[str], type[Profile]],
+    *,
+    also_known: Iterable[type[EnvSettings]] = (),
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+) -> tuple[ServiceSettings, Profile]:
+    """Return the service's settings and those of the broker that BROKER names.
+
+    `profile_class` finds a broker's class by name, or raises SettingsError. The other arguments are those of
+    `load`. All mistakes, of the service's and of the broker's variables, are raised as one SettingsError.
+    """
+    broker = Environment.read(environ, env_file).get("BROKER") or ServiceSettings.model_fields["broker"].default
+    options: dict[str, Any] = {"also_known": also_known, "environ": environ, "env_file": env_file}
+    try:
+        chosen = profile_class(broker)
+    except SettingsError as unknown:
+        try:
+            load(ServiceSettings, **options)
+        except SettingsError as others:
+            raise SettingsError(*unknown.problems, *others.problems) from None
+        raise
+    return load(ServiceSettings, chosen, **options)
