@@ -20,7 +20,8 @@ from typing import Any, Self, TypeVar, overload
 from pydantic import PrivateAttr, Secret, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from settings.environment import DEFAULT, PROJECT_ROOT, Environment
+from settings import PROJECT_ROOT
+from settings.environment import DEFAULT, Environment
 from settings.errors import SettingsError, describe
 from settings.masking import MASK, mask_url
 from settings.variables import Variable, plain_text, shown_text

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, unquote_plus, urlsplit
 
 from environ import Env
 
-from settings.environment import PROJECT_ROOT
+from settings import PROJECT_ROOT
 from settings.errors import choose_from
 
 SQLITE, POSTGRESQL = ("sqlite",), ("postgres", "postgresql")

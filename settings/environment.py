@@ -8,10 +8,8 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
+from settings import PROJECT_ROOT
 from settings.errors import SettingsError, nearest
-
-#: The checkout. A relative path in a variable (a SQLite file, a certificate) is relative to it.
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 PROCESS, FILE, DEFAULT = "environment", ".env", "default"
 

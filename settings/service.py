@@ -9,8 +9,8 @@ from zoneinfo import available_timezones
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from settings import connections
-from settings.base import PROJECT_ROOT, EnvSettings, load
+from settings import PROJECT_ROOT, connections
+from settings.base import EnvSettings, load
 from settings.environment import Environment
 from settings.errors import SettingsError, did_you_mean
 from settings.masking import SecretUrl
