@@ -1,0 +1,72 @@
+"""Profiles of brokers that kombu keeps a connection to: what we ask travels the way the worker's messages travel."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+from kombu import Connection
+from kombu.pools import connections
+
+from brokers.base import STEP_SECONDS, BrokerProfile
+from brokers.errors import LIBRARY_ERRORS, broker_errors
+
+T = TypeVar("T")
+
+
+class ChannelProfile(BrokerProfile):
+    """A profile that asks through kombu, with the TLS and login options that Celery gets; only less patient."""
+
+    def less_patient(self) -> Self:
+        """Return this profile without a timeout above STEP_SECONDS."""
+        return self
+
+    def connection(self) -> Connection:
+        """Return a connection, not yet open, that tries each address once."""
+        settings = self.less_patient().connection_settings()
+        options = {
+            **settings["broker_transport_options"],
+            "max_retries": settings["broker_url"].count(";"),
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        }
+        return Connection(
+            settings["broker_url"],
+            ssl=settings.get("broker_use_ssl", False),
+            connect_timeout=STEP_SECONDS,
+            transport_options=options,
+        )
+
+    def _open(self, connection: Connection) -> Any:
+        """Return the connection's channel, opening it if need be. No later step may take more than STEP_SECONDS."""
+        return connection.default_channel
+
+    @contextmanager
+    def new_channel(self) -> Iterator[Any]:
+        """Lend a channel of a new connection, so that what is found out holds now."""
+        with broker_errors(self):
+            connection = self.connection()
+            try:
+                yield self._open(connection)
+            except BaseException:
+                # Without saying good-bye: a frozen broker would not answer that either.
+                connection.collect()
+                raise
+            connection.release()
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Return what `question` finds out through a channel of a connection that is kept for the next question."""
+        with broker_errors(self), connections[self.connection()].acquire(block=True, timeout=STEP_SECONDS) as kept:
+            was_open = kept.connected
+            try:
+                return question(self._open(kept))
+            except LIBRARY_ERRORS:
+                kept.collect()
+                if not was_open:
+                    raise
+            # It may only have been cut off while nobody used it. A new one knows.
+            try:
+                return question(self._open(kept))
+            except LIBRARY_ERRORS:
+                kept.collect()
+                raise

@@ -1,0 +1,155 @@
+"""Redis, or Valkey: a list per queue. Fast, and simple to run.
+
+kombu takes a message off the list *before* it notes who has it, so a worker killed between the two loses it: by itself
+Redis does not deliver every message at least once.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
+from brokers.channel import ChannelProfile
+from brokers.errors import BrokerRefusedError
+from brokers.redis_server import inspect_server, is_cluster
+from brokers.redis_url import CLUSTER_CURE, NO_CLUSTER, SCHEMES, parse_redis_url
+from brokers.urls import BrokerUrl
+from settings.masking import SecretUrl
+from settings.variables import Seconds
+
+
+class RedisProfile(ChannelProfile):
+    """Settings for BROKER=redis."""
+
+    model_config = SettingsConfigDict(env_prefix="REDIS_")
+
+    name: ClassVar[str] = "redis"
+    title: ClassVar[str] = "Redis"
+    schemes: ClassVar[tuple[str, ...]] = SCHEMES
+    compose_service: ClassVar[str] = "redis"
+
+    url: SecretUrl = SecretUrl("redis://localhost:6379/0")
+    """Where Redis is: redis://, rediss:// (TLS; the server's certificate is always verified), unix:// for a socket
+    (unix:///run/redis.sock?db=0), or sentinel:// for each Sentinel, separated by `;`. User, password and database go
+    into the first URL: rediss://user:password@host:6379/0."""
+
+    ca_certs: CaCerts | None = None
+    """File of the certificates that a rediss:// server is verified with, beside the system's own."""
+
+    sentinel_master: str = "mymaster"
+    """Name under which the Sentinels know the Redis to use. Only for sentinel://."""
+
+    sentinel_password: SecretStr | None = None
+    """Password that the Sentinels ask for, if they do; the one in the URL is for Redis."""
+
+    key_prefix: str = ""
+    """Put before every key, so that several services can share one Redis. Change it only while the queues are empty."""
+
+    visibility_timeout: Annotated[Seconds, Field(ge=1)] = 120
+    """When a message that a worker took and did not acknowledge is handed to another one. Longer than the longest task
+    (60 s), or messages waiting in a busy worker run twice; what a killed worker held waits that long."""
+
+    restore_interval_seconds: Annotated[int, Field(ge=1)] = 5
+    """How often a worker looks for such messages. By default kombu looks every 100 s, on top of the timeout."""
+
+    socket_timeout_seconds: Annotated[float, Field(gt=1)] = 5
+    """How long an answer may take. Without a limit, a connection cut silently (firewall, frozen server) is waited on
+    for ever. More than the 1 s that a worker waits for messages at a time."""
+
+    connect_timeout_seconds: Annotated[float, Field(gt=0)] = 2
+    """How long connecting may take."""
+
+    health_check_interval_seconds: Annotated[int, Field(ge=1)] = 5
+    """How often an idle connection is tried, so that one cut silently is replaced."""
+
+    prefetch_multiplier: Annotated[int, Field(ge=1)] = 1
+    """Messages that a worker takes in advance, times its concurrency. More is not faster on Redis, and what a killed
+    worker held waits for the visibility timeout."""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretUrl) -> SecretUrl:
+        parse_redis_url(url.get_secret_value())
+        return url
+
+    @property
+    def address(self) -> str:
+        addresses = self._addresses
+        places = ", ".join(each.place for each in addresses)
+        if addresses[0].scheme == "sentinel":
+            return f"{self.title} '{self.sentinel_master}' of the Sentinels at {places}"
+        return f"{self.title} at {places}"
+
+    @property
+    def access_hint(self) -> str:
+        return f"Check user, password and database in {self.variable_of('url')}."
+
+    @property
+    def _addresses(self) -> list[BrokerUrl]:
+        return parse_redis_url(self.url.get_secret_value())
+
+    def connection_settings(self) -> dict[str, Any]:
+        settings = {
+            "broker_url": ";".join(map(str, self._addresses)),
+            "broker_transport_options": self._transport_options(),
+            "worker_prefetch_multiplier": self.prefetch_multiplier,
+        }
+        if self._addresses[0].scheme == "rediss":
+            # Left alone, kombu takes rediss:// as leave to accept any certificate.
+            ca_certs = str(self.ca_certs) if self.ca_certs else None
+            settings["broker_use_ssl"] = {"ssl_cert_reqs": "required", "ssl_ca_certs": ca_certs}
+        return settings
+
+    def _transport_options(self) -> dict[str, Any]:
+        timeouts = {
+            "socket_timeout": self.socket_timeout_seconds,
+            "socket_connect_timeout": self.connect_timeout_seconds,
+        }
+        options = {
+            **timeouts,
+            "socket_keepalive": True,
+            "health_check_interval": self.health_check_interval_seconds,
+            "visibility_timeout": self.visibility_timeout,
+            "unacked_restore_interval": self.restore_interval_seconds,
+            # Look each time instead of every tenth.
+            "unacked_restore_throttle": 1,
+            # One list per queue: what goes first is decided before it is published.
+            "priority_steps": [0],
+            "global_keyprefix": self.key_prefix,
+        }
+        if self._addresses[0].scheme == "sentinel":
+            password = self.sentinel_password.get_secret_value() if self.sentinel_password else None
+            # One try each: the next Sentinel is asked instead of the same one again.
+            options |= {"master_name": self.sentinel_master}
+            options |= {"sentinel_kwargs": {**timeouts, "password": password, "retry": None}}
+        return options
+
+    def less_patient(self) -> Self:
+        limits = {
+            field: min(getattr(self, field), STEP_SECONDS)
+            for field in ("socket_timeout_seconds", "connect_timeout_seconds")
+        }
+        return self.model_copy(update=limits)
+
+    def prepare(self, queues: Sequence[str]) -> None:
+        """Verify that Redis can be used. A queue is there as soon as a message is."""
+        with self.new_channel() as channel, channel.conn_or_acquire() as client:
+            if is_cluster(client.info("cluster")):
+                raise BrokerRefusedError(f"{self.address} cannot be used: {NO_CLUSTER}.", CLUSTER_CURE)
+
+    def depth(self, queue: str) -> Depth:
+        """Unacknowledged are those of all queues together: kombu notes them in one place."""
+
+        def count(channel: Any) -> Depth:
+            with channel.conn_or_acquire() as client:
+                return Depth(*client.pipeline(transaction=False).llen(queue).hlen("unacked").execute())
+
+        return self.ask(count)
+
+    def _inspect(self, queues: Sequence[str]) -> Iterator[Finding]:
+        with self.new_channel() as channel, channel.conn_or_acquire() as client:
+            info = client.info()
+        yield Finding("ok", "reachable", self.address)
+        yield from inspect_server(info)
