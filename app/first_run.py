@@ -5,22 +5,24 @@ Everything lives below `var/`; nothing of the machine's own brokers or databases
 """
 
 import argparse
-import os
-import shutil
-import socket
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
 
-from app.embedded import EMBEDDED, EmbeddedBrokerError
-from brokers import PROFILES
+from app.embedded import EMBEDDED
+from app.processes import ServerError, find_free_port, port_is_free
 from settings.base import PROJECT_ROOT
+from settings.environment import Environment, process_environment
 
 VAR = PROJECT_ROOT / "var"
 MAILBOX = VAR / "mail"
+
+#: honcho's exit status after Ctrl-C.
+INTERRUPTED = 130
 
 WELCOME = """
   The service runs on {broker}.
@@ -34,40 +36,65 @@ WELCOME = """
 """
 
 
-def port_is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def manage(*command: str, env: dict[str, str]) -> None:
     """Run a `manage.py` command; its own words explain a failure, so we only stop."""
     if subprocess.run([sys.executable, "manage.py", *command], env=env, cwd=PROJECT_ROOT).returncode:
         sys.exit(1)
 
 
-def run_processes(env: dict[str, str], mail_port: int) -> int:
+@contextmanager
+def broker_environment(name: str) -> Iterator[dict[str, str]]:
+    """The variables that lead to the broker: an embedded one while the block runs, or the user's own RabbitMQ."""
+    if name == "rabbitmq" and Environment.read().get("RABBITMQ_URL"):
+        yield {"BROKER": name}
+        return
+    broker = EMBEDDED[name](VAR / "embedded" / name)
+    broker.start()
+    try:
+        yield broker.env
+    finally:
+        broker.stop()
+
+
+def run_processes(env: dict[str, str], *, mail_port: int) -> int:
     """Run the Procfile and the mailbox under honcho until one of them ends or Ctrl-C; return the exit status."""
     manager = Manager()
-    manager.add_process("mail", f"exec {sys.executable} -m app.mailbox --port {mail_port} --directory {MAILBOX}", env=env)
+    mailbox = f"exec {sys.executable} -m app.mailbox --port {mail_port} --directory {MAILBOX}"
+    manager.add_process("mail", mailbox, env=env)
     for name, command in parse_procfile((PROJECT_ROOT / "Procfile").read_text()).processes.items():
         manager.add_process(name, command, env=env)
     manager.loop()
-    return manager.returncode or 0
+    # Ctrl-C is how this is meant to end.
+    return 0 if manager.returncode in (None, INTERRUPTED) else manager.returncode
+
+
+def serve(broker_name: str, port: int) -> int:
+    """Start everything and return the exit status once it has all stopped."""
+    mail_port = find_free_port()
+    with broker_environment(broker_name) as broker_variables:
+        env = process_environment(
+            WEB_BIND=f"127.0.0.1:{port}", EMAIL_URL=f"smtp://127.0.0.1:{mail_port}", **broker_variables
+        )
+        manage("migrate", "--verbosity", "0", env=env)
+        manage("seed_demo", env=env)
+        print(WELCOME.format(broker=broker_name, port=port, url=f"http://127.0.0.1:{port}", mailbox=MAILBOX))  # noqa: T201
+        return run_processes(env, mail_port=mail_port)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", choices=sorted(PROFILES), default="redis")
+    parser = argparse.ArgumentParser(
+        prog="make run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--broker", choices=sorted(EMBEDDED), default="redis")
     parser.add_argument("--port", type=int, default=8000, help="where the service listens on 127.0.0.1 (default: 8000)")
     options = parser.parse_args()
+    if not port_is_free(options.port):
+        sys.exit(f"Port {options.port} is in use. Choose another: make run PORT={options.port + 1}")
+    try:
+        sys.exit(serve(options.broker, options.port))
+    except ServerError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,25 +8,25 @@ from typing import Any
 
 from celery.schedules import crontab
 
-from brokers import BrokerProfile, profile_class
+from brokers import PROFILES, BrokerProfile, load_profile
 from settings.base import PROJECT_ROOT, load
 from settings.errors import SettingsError
+from settings.outbox import OutboxSettings
 from settings.service import ServiceSettings
 
 
-def _load_environment() -> tuple[ServiceSettings, BrokerProfile]:
+def _load_environment() -> tuple[ServiceSettings, OutboxSettings, BrokerProfile]:
     """Read every setting, or exit with the list of what is wrong: a user's mistake is not worth a traceback."""
     try:
-        (service,) = load(ServiceSettings)
-        (broker,) = load(profile_class(service.broker))
-        if service.celery_broker_url:
-            broker = broker.with_url(service.celery_broker_url.get_secret_value())
-        return service, broker
+        service, outbox = load(ServiceSettings, OutboxSettings, also_known=PROFILES.values())
+        url = service.celery_broker_url
+        profile = load_profile(service.broker, celery_broker_url=url.get_secret_value() if url else None)
+        return service, outbox, profile
     except SettingsError as error:
         sys.exit(str(error))
 
 
-SERVICE, BROKER = _load_environment()
+SERVICE, OUTBOX, BROKER_PROFILE = _load_environment()
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 
@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework.authtoken",
+    "outbox",
     "orders",
     "app",
 ]
@@ -136,8 +137,11 @@ LOGGING: dict[str, Any] = {
 # --- Celery -----------------------------------------------------------------------------------------------------------
 
 globals().update(
-    {f"CELERY_{name.upper()}": value for name, value in BROKER.celery_settings(SERVICE.queues).items()}
+    {f"CELERY_{name.upper()}": value for name, value in BROKER_PROFILE.celery_settings(SERVICE.queues).items()}
 )
+CELERY_WORKER_CONSUMER = "outbox.worker:Consumer"
+CELERY_BEAT_SCHEDULER = "outbox.beat:OutboxScheduler"
+CELERY_RESULT_BACKEND = "outbox.results:LedgerBackend"
 CELERY_TIMEZONE = TIME_ZONE
 if SERVICE.celery_result_backend:
     CELERY_RESULT_BACKEND = SERVICE.celery_result_backend.get_secret_value()
@@ -147,5 +151,9 @@ CELERY_BEAT_SCHEDULE = {
     "daily-summary": {
         "task": "orders.tasks.send_daily_summary",
         "schedule": crontab(hour=6, minute=0),
+    },
+    "prune-outbox": {
+        "task": "outbox.tasks.prune_messages",
+        "schedule": crontab(minute=17),
     },
 }

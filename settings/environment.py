@@ -99,3 +99,8 @@ def _meant(name: str, prefix: str, family: set[str]) -> str | None:
         cutoff = _SHORT_CUTOFF
     meant = nearest(part, (each[len(prefix) :] for each in family), cutoff=cutoff)
     return f"{prefix}{meant}" if meant else None
+
+
+def process_environment(**changes: str) -> dict[str, str]:
+    """Return the variables of this process with `changes`, for a process that it starts."""
+    return {**os.environ, **changes}

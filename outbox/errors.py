@@ -1,0 +1,30 @@
+"""What can be wrong with a task, as the outbox sees it.
+
+OutboxError
+├── OptionRefusedError   an option of `apply_async` that a row cannot keep
+└── SecondRelayError     a second relay on SQLite
+"""
+
+from smtplib import SMTPRecipientsRefused, SMTPResponseException
+
+#: SMTP reply codes from here on mean: do not try this again (RFC 5321, 4.2.1).
+SMTP_PERMANENT = 500
+
+
+class OutboxError(Exception):
+    """Base of the outbox's own errors."""
+
+
+class OptionRefusedError(OutboxError, ValueError):
+    """Raised by `apply_async` for an option that the ledger cannot keep; nothing has been enqueued."""
+
+
+class SecondRelayError(OutboxError):
+    """Raised when a relay starts beside another one on SQLite."""
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether trying again cannot help: the mail server said 5xx, to the message or to every recipient."""
+    if isinstance(error, SMTPRecipientsRefused):
+        return all(code >= SMTP_PERMANENT for code, _ in error.recipients.values())
+    return isinstance(error, SMTPResponseException) and error.smtp_code >= SMTP_PERMANENT

@@ -1,0 +1,108 @@
+"""What the outbox remembers. Only `ledger.py` writes messages; `poison.py` and `heartbeat.py` write theirs."""
+
+import uuid
+
+from django.db import models
+from django.db.models.functions import Now
+from uuid_utils.compat import uuid7
+
+
+def new_message_id() -> uuid.UUID:
+    """A time-ordered id (UUID version 7): new rows lie side by side in the index."""
+    return uuid7()
+
+
+class Message(models.Model):
+    """One task that must happen."""
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        """Waits for its time, and then for the relay."""
+        PUBLISHED = "published"
+        """The broker has been given its id."""
+        RUNNING = "running"
+        """A worker holds the lease."""
+        DONE = "done"
+        DEAD = "dead"
+        """Will not be tried again unless someone replays it; `last_error` says why."""
+        DISCARDED = "discarded"
+        """Someone decided that it need not happen."""
+
+    id = models.UUIDField(primary_key=True, default=new_message_id, editable=False)
+    """Message id = Celery task id = the `Message-ID` of the e-mail."""
+    task = models.CharField(max_length=255)
+    arguments = models.TextField()
+    """`[args, kwargs]` in Celery's own JSON, which keeps UUID, Decimal and datetime."""
+    headers = models.TextField(default="{}")
+    """What the sender put into the headers (trace context, for one), restored in `self.request.headers`."""
+    queue = models.CharField(max_length=80)
+    priority = models.PositiveSmallIntegerField(default=0)
+    """0 to 9; 9 goes first."""
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    due_at = models.DateTimeField(db_default=Now())
+    """When the relay must (re)publish it; while running, when the lease ends."""
+    expires_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    """How often it was claimed. Also the fencing number: only the holder of the last attempt may settle."""
+    max_attempts = models.PositiveIntegerField(null=True, blank=True)
+    """After how many attempts it is dead; null: never."""
+    publishes = models.PositiveIntegerField(default=0)
+    """How often the broker was given it since it was last due; each time it has longer before it counts as lost."""
+    last_error = models.TextField(blank=True, default="")
+    occurrence = models.CharField(max_length=255, null=True, blank=True, unique=True)
+    """Schedule name and time of a periodic task: several beats may try, one row is made."""
+    history = models.TextField(blank=True, default="")
+    """Who replayed or discarded it and when, a line each."""
+    created_at = models.DateTimeField(db_default=Now())
+    published_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    """Set once it is done or dead; null is what 'unfinished' means to the indexes."""
+
+    class Meta:
+        indexes = [
+            # What is due, most urgent first: costs as much as there is due, however much is stored.
+            models.Index(
+                "queue", "priority", "due_at", name="outbox_due", condition=models.Q(finished_at__isnull=True)
+            ),
+            # How much a queue has in flight, and which of it is overdue.
+            models.Index("queue", "due_at", name="outbox_in_flight", condition=models.Q(state="published")),
+            # What may be pruned.
+            models.Index("finished_at", name="outbox_finished", condition=models.Q(finished_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task}[{self.id}] {self.state}"
+
+
+class PoisonMessage(models.Model):
+    """A broker message that no worker could read: foreign, garbled, or for a task nobody knows."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    """SHA-256 of queue and body, so that a redelivered message is kept once."""
+    queue = models.CharField(max_length=80, blank=True)
+    reason = models.TextField()
+    headers = models.TextField(blank=True)
+    body = models.BinaryField()
+    """The first 64 KiB, as they came."""
+    size = models.PositiveIntegerField()
+    """Bytes of the whole body."""
+    times = models.PositiveIntegerField(default=1)
+    first_seen_at = models.DateTimeField(db_default=Now())
+    last_seen_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.size} bytes from {self.queue or 'an unknown queue'})"
+
+
+class Heartbeat(models.Model):
+    """A process of the service that is, or was, alive. The same on every broker."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    """Kind, host and process id: `worker:web-1:4711`."""
+    kind = models.CharField(max_length=10)
+    details = models.JSONField(default=dict)
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.name

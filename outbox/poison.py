@@ -1,0 +1,52 @@
+"""Keeps what no worker can read: foreign, garbled or unknown messages, once each, for a person to look at."""
+
+import hashlib
+import logging
+
+from django.db import DatabaseError, connection
+from django.db.models import F
+from django.db.models.functions import Now
+from kombu.message import Message as BrokerMessage
+
+from outbox.models import PoisonMessage
+
+logger = logging.getLogger(__name__)
+
+#: How much of a body is kept.
+KEPT_BYTES = 64 * 1024
+
+
+def keep(message: BrokerMessage, reason: str) -> bool:
+    """Store what the broker handed out; False if the database is away, so that it must not be acknowledged."""
+    queue = str((message.delivery_info or {}).get("routing_key") or "")
+    return keep_raw(raw_bytes(message.body), reason, queue=queue, headers=repr(message.headers))
+
+
+def keep_raw(body: bytes, reason: str, *, queue: str = "", headers: str = "") -> bool:
+    """Store raw bytes once, however often they arrive; False if the database is away."""
+    try:
+        stored, new = PoisonMessage.objects.get_or_create(
+            key=hashlib.sha256(queue.encode() + b"\0" + body).hexdigest(),
+            defaults={
+                "queue": queue[:80],
+                "reason": reason,
+                "headers": headers,
+                "body": body[:KEPT_BYTES],
+                "size": len(body),
+            },
+        )
+        if not new:
+            PoisonMessage.objects.filter(pk=stored.pk).update(times=F("times") + 1, last_seen_at=Now())
+    except DatabaseError:
+        logger.exception("A message that cannot be read (%s) could not be kept either", reason)
+        connection.close()
+        return False
+    logger.error("Kept a message that cannot be read (%s): manage.py outbox poison shows it", reason)
+    return True
+
+
+def raw_bytes(body: object) -> bytes:
+    """A body as bytes, whatever the transport made of it."""
+    if isinstance(body, bytes):
+        return body
+    return str(body).encode(errors="surrogatepass") if not isinstance(body, memoryview) else bytes(body)

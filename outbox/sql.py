@@ -1,0 +1,107 @@
+"""Where PostgreSQL and SQLite say the same thing differently, and how the statements of the ledger are run."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connection
+
+#: How long a worker goes on trying to reach a database that went away before it gives a statement up.
+PATIENCE_SECONDS = 60.0
+
+LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
+
+Rows = list[tuple[Any, ...]]
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+def is_postgresql() -> bool:
+    return connection.vendor == "postgresql"
+
+
+def now() -> str:
+    """The database's clock, as SQL."""
+    return "statement_timestamp()" if is_postgresql() else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+
+
+def later(seconds: str) -> str:
+    """The database's clock plus `seconds` (an SQL expression), as SQL."""
+    if is_postgresql():
+        return f"statement_timestamp() + ({seconds}) * interval '1 second'"
+    return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', ({seconds}) || ' seconds')"
+
+
+def skip_locked() -> str:
+    """Lets several relays share the work. SQLite has one writer at a time and needs none of it."""
+    return "FOR UPDATE SKIP LOCKED" if is_postgresql() else ""
+
+
+def most_urgent(of_one_priority: str) -> str:
+    """A query for the ids that `of_one_priority` finds, highest priority first, up to the parameter `limit`.
+
+    It reads no more rows than it returns: with one ORDER BY over all priorities the database would have to read and
+    sort everything that is due.
+    """
+    if is_postgresql():
+        each = of_one_priority.format(priority="level")
+        levels = f"generate_series({HIGHEST_PRIORITY}, {LOWEST_PRIORITY}, -1) AS level"
+        return f"SELECT id FROM {levels}, LATERAL ({each}) AS urgent LIMIT %(limit)s"
+    arms = [
+        f"SELECT id FROM ({of_one_priority.format(priority=priority)})"
+        for priority in range(HIGHEST_PRIORITY, LOWEST_PRIORITY - 1, -1)
+    ]
+    return f"{' UNION ALL '.join(arms)} LIMIT %(limit)s"
+
+
+def marks(values: Collection[Any]) -> str:
+    """As many placeholders as there are values."""
+    return ", ".join(["%s"] * len(values))
+
+
+def key(id: UUID) -> Any:
+    """A message id as the database keeps it."""
+    return id if is_postgresql() else id.hex
+
+
+def uuid(value: Any) -> UUID:
+    """A message id as the database gave it."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def timestamp(value: datetime | None) -> Any:
+    """A time as the database keeps it."""
+    return connection.ops.adapt_datetimefield_value(value) if value else None
+
+
+def query(sql: str, params: Params) -> Rows:
+    """Run a statement that returns rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchall()
+
+
+def run(sql: str, params: Params) -> int:
+    """Run a statement; returns how many rows it changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.rowcount
+
+
+def persist(sql: str, params: Params) -> Rows:
+    """`query`, repeated on a new connection for up to `PATIENCE_SECONDS` when the database goes away.
+
+    Only for statements that may run twice. Inside a transaction nothing is repeated: it is lost as a whole.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    pause_seconds = 0.05
+    while True:
+        try:
+            return query(sql, params)
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() > deadline:
+                raise
+            connection.close()
+        time.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, 1.0)

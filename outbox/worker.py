@@ -1,0 +1,139 @@
+"""A Celery consumer that survives what a broker may hand it, and says when it no longer hears anything.
+
+    worker_consumer = "outbox.worker:Consumer"
+
+Celery's own dies of a message without an id or with a body of another shape, and again after each restart, because
+the message comes back. This one keeps such a message in the database, acknowledges it and goes on.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker import consumer as celery_consumer
+from celery.worker import state
+from django.conf import settings
+from django.db import DatabaseError, connection
+from kombu.message import Message as BrokerMessage
+
+from brokers.errors import BrokerError
+from outbox import ledger, poison
+from outbox.heartbeat import Heart
+
+logger = logging.getLogger(__name__)
+
+#: Exit status of a worker that has gone deaf (EX_SOFTWARE): its supervisor starts a new one.
+DEAF_EXIT_STATUS = 70
+
+#: Looks in a row that must find the worker deaf.
+DEAF_LOOKS = 2
+
+
+class Consumer(celery_consumer.Consumer):
+    """Celery's consumer, minus what needs remote control, plus poison handling, heartbeat and watchdog."""
+
+    def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        # Workers do not talk to each other: that needs queues which SQS has not, and which can lock a
+        # reconnecting worker out on RabbitMQ. The database knows who is alive.
+        without = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
+        super().__init__(*args, worker_options={**(worker_options or {}), **without}, **kwargs)
+        self.heard_at = time.monotonic()
+        self.watch = Watch(self)
+        self.watch.start()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[BrokerMessage], Any]:
+        """Celery's handler of one delivered message, which lets no message end the worker."""
+        handle = super().create_task_handler(*args, **kwargs)
+        self.heard_at = time.monotonic()
+
+        def on_task_received(message: BrokerMessage) -> None:
+            self.heard_at = time.monotonic()
+            try:
+                handle(message)
+            except (OSError, *self.connection_errors):
+                raise  # the connection, not the message
+            except Exception as error:
+                self._put_aside(message, f"{type(error).__name__}: {error}")
+
+        return on_task_received
+
+    def on_decode_error(self, message: BrokerMessage, exc: Exception) -> None:
+        self._put_aside(message, f"cannot be decoded: {exc}")
+
+    def on_unknown_message(self, body: Any, message: BrokerMessage) -> None:
+        self._put_aside(message, "is no Celery task")
+
+    def on_unknown_task(self, body: Any, message: BrokerMessage, exc: Exception) -> None:
+        self._put_aside(message, f"is for a task that this worker does not know: {exc}")
+
+    def on_invalid_task(self, body: Any, message: BrokerMessage, exc: Exception) -> None:
+        self._put_aside(message, f"is not a valid task: {exc}")
+
+    def _put_aside(self, message: BrokerMessage, reason: str) -> None:
+        # Not acknowledged if it could not be kept: the broker will hand it out again.
+        if poison.keep(message, reason):
+            message.ack_log_error(logger, self.connection_errors)
+
+
+class Watch(threading.Thread):
+    """Records the worker's heartbeat and ends the worker if it has gone deaf.
+
+    Deaf is a worker that is connected and has nothing to do, yet receives nothing for OUTBOX_DEAF_AFTER_SECONDS
+    although messages have waited in its queues for that long. Brokers' clients know several ways to get there.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        super().__init__(name="outbox-watch", daemon=True)
+        self.consumer = consumer
+        self.heart = Heart("worker", every_seconds=0)
+        self.looks = 0
+
+    def run(self) -> None:
+        while True:
+            time.sleep(settings.OUTBOX.heartbeat_seconds)
+            try:
+                self._look()
+            except DatabaseError as error:
+                logger.warning("No heartbeat: the database does not answer (%s)", str(error).strip())
+            finally:
+                # Not kept open: the pool may fork at any time, and a child must not inherit it.
+                connection.close()
+
+    def _look(self) -> None:
+        queues = sorted(self.consumer.app.amqp.queues.consume_from)
+        running = [request.id for request in tuple(state.active_requests)]
+        self.heart.beat(
+            queues=queues,
+            broker=settings.BROKER_PROFILE.name,
+            pool=self.consumer.pool.__class__.__module__.rpartition(".")[2],
+            connected=bool(self.consumer.connection),
+            done=sum(state.total_count.values()) - len(running),
+            running=running,
+        )
+        self.looks = self.looks + 1 if self._seems_deaf(queues) else 0
+        if self.looks >= DEAF_LOOKS:
+            logger.critical(
+                "Received nothing for %d s although messages wait in %s: ending, to be started again.",
+                time.monotonic() - self.consumer.heard_at,
+                ", ".join(queues),
+            )
+            logging.shutdown()
+            # Not a signal: a worker in this state may never get round to handling one.
+            os._exit(DEAF_EXIT_STATUS)
+
+    def _seems_deaf(self, queues: list[str]) -> bool:
+        silence_seconds = time.monotonic() - self.consumer.heard_at
+        patience_seconds = settings.OUTBOX.deaf_after_seconds
+        if silence_seconds < patience_seconds or not self.consumer.connection or state.reserved_requests:
+            return False
+        try:
+            return any(
+                ledger.waits_unclaimed(queue, seconds=patience_seconds)
+                and settings.BROKER_PROFILE.depth(queue).waiting > 0
+                for queue in queues
+            )
+        except BrokerError:
+            return False  # nobody hears anything from a broker that is away

@@ -1,0 +1,44 @@
+"""How the outbox behaves. The defaults suit most services; docs/scaling.md says when to change them."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from settings.base import EnvSettings
+
+
+class OutboxSettings(EnvSettings):
+    """How the outbox publishes, leases and remembers."""
+
+    model_config = SettingsConfigDict(env_prefix="OUTBOX_")
+
+    lease_seconds: float = Field(20, gt=0)
+    """Seconds a worker holds a task without renewing: how soon after a worker was killed its task is run again."""
+    renew_seconds: float = Field(5, gt=0)
+    """Seconds between two renewals of a lease; a quarter of the lease leaves room for a slow database."""
+    lost_after_seconds: float = Field(30, gt=0)
+    """Seconds after which a published message that no worker has claimed counts as lost; doubles each time."""
+    max_in_flight: int = Field(1000, gt=0)
+    """How many messages of a queue the broker holds at most; the rest waits in the database, by priority."""
+    batch_size: int = Field(200, gt=0)
+    """How many messages the relay publishes in one batch."""
+    busy_sleep_seconds: float = Field(0.02, gt=0)
+    """Seconds the relay sleeps between two looks while there is work."""
+    idle_sleep_seconds: float = Field(0.2, gt=0)
+    """Seconds the relay sleeps at most when nothing was due; less buys latency with idle queries."""
+    keep_days: float = Field(7, ge=0)
+    """Days that finished messages are kept before they are pruned. Dead letters stay until someone decides."""
+    heartbeat_seconds: float = Field(10, gt=0)
+    """Seconds between two heartbeats of a worker, relay or beat in the database."""
+    deaf_after_seconds: float = Field(60, gt=0)
+    """Seconds after which an idle worker that receives nothing, although messages wait, ends to be restarted."""
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Self:
+        if self.renew_seconds * 2 > self.lease_seconds:
+            raise ValueError(
+                f"OUTBOX_RENEW_SECONDS={self.renew_seconds:g} must be at most half of "
+                f"OUTBOX_LEASE_SECONDS={self.lease_seconds:g}, or one slow renewal loses a lease."
+            )
+        return self
