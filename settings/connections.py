@@ -169,8 +169,9 @@ def create_directory(config: dict[str, Any]) -> None:
         try:
             Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            reason = "a file is in its place" if isinstance(error, FileExistsError) else error.strerror
             raise ValueError(
-                f"is in a directory that cannot be created ({error.strerror}): create it, or choose another."
+                f"is in a directory that cannot be created ({reason}): create it, or choose another."
             ) from None
 
 
@@ -187,7 +188,7 @@ def _in_project(url: str) -> Path:
     """Return the path that a URL without a host names: in the project, or absolute after four slashes."""
     parts = _split(url)
     if parts.netloc or not parts.path.strip("/"):
-        reason = f"takes {parts.netloc!r} for a host" if parts.netloc else "names no path"
+        reason = "takes the start of a path for a host" if parts.netloc else "names no path"
         raise ValueError(
             f"{reason}: write three slashes before a path in the project ({parts.scheme}:///var/name), "
             "four before an absolute one."

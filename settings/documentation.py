@@ -1,5 +1,6 @@
 """docs/settings.md and .env.example, written from the classes, so that they cannot say anything else."""
 
+import re
 from collections.abc import Iterable, Iterator
 from inspect import cleandoc
 from pathlib import Path
@@ -16,7 +17,8 @@ WRITE_COMMAND = "python manage.py config --write-docs"
 _PAGE = f"""\
 # Settings
 
-<!-- Written by `{WRITE_COMMAND}` from the classes in settings/ and brokers/. Change those, not this page. -->
+<!-- Written by `{WRITE_COMMAND}` from the classes in settings/ and brokers/.
+     Change those, not this page. -->
 
 Every setting is an environment variable, in upper case. `.env` in the project's directory is read too; what stands
 in the environment goes before it. An empty variable counts as unset. A value that will not do, and a name that looks
@@ -62,9 +64,10 @@ def title(settings: type[EnvSettings]) -> str:
 
 
 def _docstring(settings: type[EnvSettings]) -> tuple[str, str]:
-    """Return the first line without its full stop, and the rest."""
-    heading, _, introduction = cleandoc(settings.__doc__ or settings.__name__).partition("\n")
-    return heading.rstrip("."), introduction.strip()
+    """Return the first sentence without its full stop, and the rest."""
+    text = cleandoc(settings.__doc__ or settings.__name__)
+    heading, *rest = re.split(r"\.(?:\s+|$)", text, maxsplit=1)
+    return " ".join(heading.split()), "".join(rest)
 
 
 def _section(settings: type[EnvSettings]) -> Iterator[str]:
@@ -94,7 +97,7 @@ def _block(settings: type[EnvSettings]) -> Iterator[str]:
     yield ""
     for each in settings.variables():
         yield from _comment(each.description)
-        yield from _comment(f"({each.type}; {each.default})" if each.default_in_words else f"({each.type})")
+        yield from _comment(f"[{each.type}; {each.default}]" if each.default_in_words else f"[{each.type}]")
         value = "" if each.default_in_words else each.default
         yield f'#{each.name}="{value}"' if " " in value else f"#{each.name}={value}"
         yield ""

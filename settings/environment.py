@@ -79,8 +79,10 @@ def _read_file(path: Path) -> dict[str, str]:
     found, bad = {}, []
     for binding in parse_stream(StringIO(text)):
         if binding.error or (binding.key and binding.value is None):
-            # The line itself is not shown: it may hold a secret.
-            bad.append(f"{path} line {binding.original.line} is not an assignment: write NAME=value.")
+            # The line itself is not shown: it may hold a secret. Empty lines before it count as part of it.
+            original = binding.original.string
+            line = binding.original.line + original[: -len(original.lstrip())].count("\n")
+            bad.append(f"{path} line {line} is not an assignment: write NAME=value.")
         elif binding.key:
             found[binding.key] = binding.value or ""
     if bad:

@@ -6,30 +6,35 @@ from pydantic import Secret
 
 MASK = "***"
 
-#: Where one URL of a list ends and the next begins: `amqp://u:p@one;amqp://u:p@two`.
-_NEXT_URL = re.compile(r"([;,])(?=[A-Za-z][\w+.-]*://)")
+_HOST = r"(?:\[[^]@]*\]|[^:/?#@,]*)(?::\d{1,5})?"
+#: What may follow `scheme://` without an `@`. Anything else may be a password that has lost its host.
+_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*(?=[/?#]|$)")
 _SECRET_OPTION = re.compile(r"(?i)([?&;][^=&;]*(?:password|passwd|secret|token|_key|apikey)[^=&;]*=)[^&;]*")
 
 
 def mask_url(url: str) -> str:
-    """Return `url` with its passwords and secret options replaced by `***`.
+    """Return `url`, or several joined by `;` or `,`, with passwords and secret options replaced by `***`.
 
     Works on broken URLs too: everything up to the *last* `@` counts as credentials, since an unescaped `/`,
     `#` or `?` in a password makes a URL parser see its tail as path. Rather mask too much than too little.
     """
-    parts = _NEXT_URL.split(url)
-    return "".join(part if part in ";," else _mask_one(part) for part in parts)
-
-
-def _mask_one(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     if not separator:
-        scheme, rest = "", url
+        return _mask_one("", url)
+    return "".join(
+        part if part in (";", ",", "") else _mask_one(f"{scheme}://", part.removeprefix(f"{scheme}://"))
+        for part in re.split(rf"([;,])(?={re.escape(scheme)}://)", url)
+    )
+
+
+def _mask_one(start: str, rest: str) -> str:
     credentials, at, host = rest.rpartition("@")
+    user, colon, _ = (credentials if at else rest).partition(":")
     if at:
-        user, colon, _ = credentials.partition(":")
-        rest = f"{user if colon else ''}{':' if colon else ''}{MASK}@{host}"
-    return _SECRET_OPTION.sub(rf"\1{MASK}", f"{scheme}{separator}{rest}")
+        rest = f"{user}:{MASK}@{host}" if colon else f"{MASK}@{host}"
+    elif colon and start and not _HOSTS.match(rest):
+        rest = f"{user}:{MASK}"
+    return start + _SECRET_OPTION.sub(rf"\1{MASK}", rest)
 
 
 class SecretUrl(Secret[str]):

@@ -47,8 +47,8 @@ _TYPE_NAMES = {
     float: "number",
     str: "text",
     Path: "path",
-    SecretStr: "text (secret)",
-    SecretUrl: "URL (its password is hidden)",
+    SecretStr: "text, secret",
+    SecretUrl: "URL, password hidden",
 }
 
 
