@@ -1,0 +1,1 @@
+"""The business: products, orders and the e-mails about them. It knows Django, DRF and Celery, but no broker."""

@@ -1,0 +1,74 @@
+"""The e-mails, each as plain text and as HTML, built from `templates/orders/email/`.
+
+Nothing that a customer typed gets into a header but the address, and that must be one plain address. In the HTML
+everything is escaped.
+"""
+
+from datetime import date
+from decimal import Decimal
+from email.utils import parseaddr
+from typing import Any
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.core.validators import validate_email
+from django.template.loader import render_to_string
+from django.utils import timezone
+
+from orders.models import Order, OrderQuerySet
+
+
+def order_confirmation(order: Order, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
+    """Return the confirmation of `order`, listing its lines and the total.
+
+    Raises ValidationError unless `to` is one plain address: a line break in it would begin another header, and a
+    comma another recipient.
+    """
+    validate_email(to)
+    context = {
+        "order": order,
+        "customer": order.user.first_name or order.user.get_username(),
+        "total": money(order.total, order.currency),
+        "lines": [
+            {
+                "name": item.name,
+                "sku": item.sku,
+                "quantity": item.quantity,
+                "unit_price": money(item.unit_price, order.currency),
+                "total": money(item.line_total, order.currency),
+            }
+            for item in order.items.all()
+        ],
+    }
+    return _message("confirmation", f"Your order {order.number} at {settings.SITE_NAME}", context, to, task_id)
+
+
+def daily_summary(day: date, orders: OrderQuerySet, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
+    """Return the report on the `orders` of one `day`: how many, and their sum in each currency."""
+    totals = [money(total, currency) for currency, total in orders.totals().items()]
+    context = {"day": day, "count": orders.count(), "totals": totals, "time_zone": timezone.get_current_timezone_name()}
+    return _message("daily_summary", f"Orders of {day.isoformat()} at {settings.SITE_NAME}", context, to, task_id)
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Return `amount` to the cent, with its currency: 1,234.50 EUR."""
+    return f"{amount:,.2f} {currency}"
+
+
+def _message(
+    template: str, subject: str, context: dict[str, Any], to: str, task_id: str | None
+) -> EmailMultiAlternatives:
+    """Return the message. One that is sent again by the same task carries the same Message-ID.
+
+    Then mail servers and readers can tell a repetition from a second e-mail.
+    """
+    context = {**context, "subject": subject, "site_name": settings.SITE_NAME}
+    # Ask automatic responders ('I am on holiday') not to answer: RFC 3834.
+    headers = {"Auto-Submitted": "auto-generated"}
+    if task_id:
+        sender_domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
+        headers["Message-ID"] = f"<{task_id}@{sender_domain}>"
+    text = render_to_string(f"orders/email/{template}.txt", context)
+    message = EmailMultiAlternatives(subject, text, to=[to], headers=headers)
+    message.attach_alternative(render_to_string(f"orders/email/{template}.html", context), "text/html")
+    return message

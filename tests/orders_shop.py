@@ -1,0 +1,58 @@
+"""A small shop for the tests of `orders`: products, customers, API clients and orders."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from celery import current_app
+from django.contrib.auth.models import User
+from rest_framework.authtoken.models import Token
+from rest_framework.response import Response
+from rest_framework.test import APIClient
+
+from orders.models import Order, Product
+
+
+def add_product(sku: str = "MUG", *, price: str = "16.00", stock: int = 10, **fields: Any) -> Product:
+    fields = {"name": f"The {sku}", "currency": "EUR", **fields}
+    return Product.objects.create(sku=sku, price=Decimal(price), stock=stock, **fields)
+
+
+def add_user(username: str = "ada", *, email: str = "ada@example.com", **fields: Any) -> User:
+    """Add a user; without a password, for hashing one takes long."""
+    return User.objects.create_user(username, email, **fields)
+
+
+def client_of(user: User) -> APIClient:
+    """Return a client that authenticates with the user's token, as a real one does."""
+    client = APIClient(raise_request_exception=False)
+    token, _ = Token.objects.get_or_create(user=user)
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token.key}")
+    return client
+
+
+def post_order(client: APIClient, quantities: Mapping[str, int], **fields: Any) -> Response:
+    items = [{"product": sku, "quantity": quantity} for sku, quantity in quantities.items()]
+    return client.post("/orders/", {"items": items, **fields}, format="json")
+
+
+def place_order(user: User, quantities: Mapping[str, int] | None = None, note: str = "") -> Order:
+    """Place an order without HTTP; by default for one mug."""
+    return Order.objects.place(user=user, quantities=quantities or {"MUG": 1}, note=note)
+
+
+def stock_of(sku: str) -> int:
+    return Product.objects.get(sku=sku).stock
+
+
+@contextmanager
+def tasks_run_at_once() -> Iterator[None]:
+    """Run every task inside its `.delay()`, by Celery's own option: these tests need no broker."""
+    options = {"task_always_eager": True, "task_eager_propagates": True}
+    before = {name: current_app.conf[name] for name in options}
+    current_app.conf.update(options)
+    try:
+        yield
+    finally:
+        current_app.conf.update(before)

@@ -1,0 +1,106 @@
+"""The back office, used through its pages."""
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from orders.models import Order, Product
+from tests.orders_shop import add_product, add_user, place_order, stock_of
+
+pytestmark = pytest.mark.django_db
+
+PRODUCTS, ORDERS = "/admin/orders/product/", "/admin/orders/order/"
+
+
+@pytest.fixture
+def admin(client: Client) -> Client:
+    client.force_login(add_user("boss", email="boss@example.com", is_staff=True, is_superuser=True))
+    return client
+
+
+def form_of(product: Product, **changes: object) -> dict[str, object]:
+    """Return what the browser sends for the product's form."""
+    fields = {"name": product.name, "description": "", "price": product.price, "currency": product.currency}
+    return {**fields, "active": "on", "change_stock_by": "", **changes}
+
+
+def test_a_product_is_added_with_a_stock(admin: Client) -> None:
+    added = {"sku": "MUG", "name": "Mug", "price": "16.00", "currency": "EUR", "active": "on", "stock": "5"}
+    assert admin.post(f"{PRODUCTS}add/", added).status_code == 302
+    assert stock_of("MUG") == 5
+
+
+@pytest.mark.parametrize(("field", "value"), [("stock", "-1"), ("price", "-1"), ("sku", "A B"), ("currency", "euro")])
+def test_an_impossible_product_is_refused_in_the_form(admin: Client, field: str, value: str) -> None:
+    added = {"sku": "MUG", "name": "Mug", "price": "16.00", "currency": "EUR", "stock": "5", field: value}
+    assert admin.post(f"{PRODUCTS}add/", added).status_code == 200
+    assert not Product.objects.exists()
+
+
+def test_editing_a_product_leaves_alone_what_orders_take_meanwhile(admin: Client) -> None:
+    product = add_product(stock=10)
+    page = f"{PRODUCTS}{product.pk}/change/"
+    admin.get(page)
+    place_order(add_user(), {"MUG": 4})
+    assert admin.post(page, form_of(product, name="Cup")).status_code == 302
+    assert Product.objects.get().name == "Cup"
+    assert stock_of("MUG") == 6
+
+
+@pytest.mark.parametrize(("change", "left"), [("5", 15), ("-10", 0), ("0", 10), ("", 10)])
+def test_stock_is_added_to_or_taken_from(admin: Client, change: str, left: int) -> None:
+    product = add_product(stock=10)
+    answer = admin.post(f"{PRODUCTS}{product.pk}/change/", form_of(product, change_stock_by=change))
+    assert answer.status_code == 302
+    assert stock_of("MUG") == left
+
+
+def test_more_than_there_is_cannot_be_taken(admin: Client) -> None:
+    product = add_product(stock=10)
+    answer = admin.post(f"{PRODUCTS}{product.pk}/change/", form_of(product, change_stock_by="-11"))
+    assert "There are only 10 pieces to take from." in answer.content.decode()
+    assert stock_of("MUG") == 10
+
+
+def test_an_order_can_be_looked_at_and_not_changed(admin: Client) -> None:
+    add_product(name="Mug, blue", price="16.00")
+    order = place_order(add_user(), note="Ring twice.")
+    page = f"{ORDERS}{order.pk}/change/"
+    shown = admin.get(page).content.decode()
+    for part in (order.number, str(order.order_id), "Mug, blue", "16.00 EUR", "Ring twice."):
+        assert part in shown
+    assert 'name="_save"' not in shown
+    assert admin.post(page, {"note": "forged"}).status_code == 403
+    assert admin.get(f"{ORDERS}add/").status_code == 403
+    assert admin.post(f"{ORDERS}{order.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert Order.objects.get().note == "Ring twice."
+
+
+def test_orders_are_found_by_number_id_customer_and_sku(admin: Client) -> None:
+    add_product("MUG")
+    add_product("BEANS")
+    wanted = place_order(add_user("ada"), {"MUG": 1})
+    other = place_order(add_user("bob", email="bob@example.com"), {"BEANS": 1})
+    for term in (wanted.number, wanted.number.lower(), f" {wanted.order_id} ", "ada", "ada@example", "MUG"):
+        page = admin.get(ORDERS, {"q": term}).content.decode()
+        assert f">{wanted.number}<" in page, term
+        assert f">{other.number}<" not in page, term
+    for term in ("A-999999", "A-999999999999999999999", "00000000-0000-0000-0000-000000000000", "\0"):
+        assert admin.get(ORDERS, {"q": term}).status_code == 200
+
+
+def test_the_list_of_orders_takes_as_many_queries_for_many_as_for_one(admin: Client) -> None:
+    add_product(stock=100)
+    place_order(add_user("first"))
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert admin.get(ORDERS).status_code == 200
+        return len(captured)
+
+    queries()  # warms the caches of content types
+    before = queries()
+    for n in range(5):
+        place_order(add_user(f"customer{n}"))
+    assert queries() == before

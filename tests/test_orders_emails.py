@@ -1,0 +1,245 @@
+"""The e-mails, as a mail client gets them."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default as rfc_policy
+from html.parser import HTMLParser
+
+import pytest
+from django.core import mail
+from django.core.exceptions import ValidationError
+from django.core.mail import BadHeaderError
+from django.utils import timezone
+from kombu.utils import json
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from orders.emails import daily_summary, money, order_confirmation
+from orders.models import Order
+from orders.tasks import send_daily_summary, send_order_confirmation_email
+from tests.orders_shop import add_product, add_user, client_of, place_order, post_order, tasks_run_at_once
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def shop_name(settings: Settings) -> None:
+    settings.SITE_NAME = "The Shop"
+    settings.DEFAULT_FROM_EMAIL = "The Shop <orders@shop.example>"
+
+
+def received(position: int = 0) -> tuple[EmailMessage, str, str]:
+    """Return the e-mail that was sent, parsed anew from its bytes, with its text and its HTML."""
+    sent = BytesParser(policy=rfc_policy).parsebytes(mail.outbox[position].message().as_bytes())
+    assert isinstance(sent, EmailMessage)
+    text, html = sent.get_body(("plain",)), sent.get_body(("html",))
+    assert text
+    assert html
+    return sent, text.get_content(), html.get_content()
+
+
+class VisibleText(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.hidden = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.hidden = tag in ("style", "title")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.words += data.split()
+
+    def __str__(self) -> str:
+        return " ".join(self.words)
+
+
+def test_a_posted_order_is_confirmed_to_its_customer() -> None:
+    add_product("MUG", price="16.00", name="Mug, blue")
+    add_product("BEANS", price="1249.50", name="Coffee beans")
+    with tasks_run_at_once():
+        answer = post_order(client_of(add_user(first_name="Ada")), {"MUG": 2, "BEANS": 1}, note="Ring twice.")
+    sent, text, html = received()
+    number = answer.json()["number"]
+    assert len(mail.outbox) == 1
+    assert sent["To"] == "ada@example.com"
+    assert sent["From"] == "The Shop <orders@shop.example>"
+    assert sent["Subject"] == f"Your order {number} at The Shop"
+    for content in (text, str(VisibleText(html))):
+        for part in ("Ada", number, "Mug, blue", "MUG", "16.00 EUR", "32.00 EUR", "Coffee beans", "1,249.50 EUR",
+                     "1,281.50 EUR", "Ring twice.", "The Shop"):  # fmt: skip
+            assert part in content
+
+
+def test_the_text_reads_well() -> None:
+    add_product("MUG", price="16.00", name="Mug, blue")
+    add_product("BEANS", price="24.90", name="Beans & more")
+    order = place_order(add_user(first_name="Ada"), {"MUG": 2, "BEANS": 1}, note="It's <urgent>.")
+    order.created_at = datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
+    times = "\N{MULTIPLICATION SIGN}"
+    assert order_confirmation(order, to="ada@example.com").body == (
+        f"Hello Ada,\n\nthank you for your order {order.number} of 22 November 2026, 14:05 UTC.\n\n"
+        f"2 {times} Mug, blue (MUG)\n    16.00 EUR each, 32.00 EUR\n\n"
+        f"1 {times} Beans & more (BEANS)\n    24.90 EUR each, 24.90 EUR\n\n"
+        "Total: 56.90 EUR\n\nYour note:\nIt's <urgent>.\n\n"
+        f"If you have a question, please quote the order number {order.number}.\n\nThe Shop\n"
+    )
+
+
+def test_the_html_escapes_what_people_typed() -> None:
+    add_product("MUG", name="<img src=x onerror=alert(1)>")
+    user = add_user(first_name="<b>Ada</b>")
+    html = order_confirmation(place_order(user, note="<script>\nEve & co"), to=user.email).alternatives[0].content
+    assert "<img" not in html
+    assert "<b>" not in html
+    assert "<script>" not in html
+    assert "&lt;script&gt;<br>Eve &amp; co" in html
+
+
+def test_the_html_fetches_nothing_and_knows_dark_mode() -> None:
+    add_product()
+    html = order_confirmation(place_order(add_user()), to="ada@example.com").alternatives[0].content
+    assert "http" not in html
+    assert "src=" not in html
+    assert '<meta name="color-scheme" content="light dark">' in html
+    assert "@media (prefers-color-scheme: dark)" in html
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a@example.com\nBcc: b@example.com",
+        "a@example.com\r\n\r\nBody",
+        "a@example.com, b@example.com",
+        "Ada <a@example.com>",
+        "",
+    ],
+)
+def test_an_address_can_bring_in_neither_a_header_nor_a_second_recipient(address: str) -> None:
+    add_product()
+    order = place_order(add_user())
+    with pytest.raises(ValidationError):
+        send_order_confirmation_email(order.order_id, address)
+    assert not mail.outbox
+
+
+def test_a_line_break_in_the_shops_name_cannot_bring_in_a_header(settings: Settings) -> None:
+    settings.SITE_NAME = "The Shop\nBcc: b@example.com"
+    add_product()
+    with pytest.raises(BadHeaderError):
+        send_order_confirmation_email(place_order(add_user()).order_id, "ada@example.com")
+
+
+def test_names_do_not_reach_a_header() -> None:
+    add_product(name="Mug\nBcc: b@example.com")
+    user = add_user(first_name="Ada\nBcc: b@example.com")
+    order_confirmation(place_order(user, note="x\nBcc: b@example.com"), to=user.email).send()
+    sent, _, _ = received()
+    assert "Bcc" not in sent
+    assert mail.outbox[0].recipients() == ["ada@example.com"]
+
+
+def test_the_same_task_sends_the_same_message_id_and_another_task_another() -> None:
+    add_product()
+    order = place_order(add_user())
+    for task_id in ("1", "1", "2"):
+        send_order_confirmation_email.apply((order.order_id, "ada@example.com"), task_id=task_id, throw=True)
+    ids = [received(n)[0]["Message-ID"] for n in range(3)]
+    assert ids == ["<1@shop.example>", "<1@shop.example>", "<2@shop.example>"]
+
+
+def test_automatic_responders_are_asked_to_stay_silent() -> None:
+    add_product()
+    send_order_confirmation_email(place_order(add_user()).order_id, "ada@example.com")
+    sent, _, _ = received()
+    assert sent["Auto-Submitted"] == "auto-generated"
+
+
+def test_the_tasks_arguments_survive_the_trip() -> None:
+    add_product()
+    order = place_order(add_user())
+    order_id, address = json.loads(json.dumps([order.order_id, order.user.email]))
+    send_order_confirmation_email(order_id, address)
+    send_order_confirmation_email(str(order.order_id), address)
+    assert len(mail.outbox) == 2
+
+
+def test_an_order_that_does_not_exist_is_an_error_and_no_e_mail() -> None:
+    with pytest.raises(Order.DoesNotExist):
+        send_order_confirmation_email("00000000-0000-0000-0000-000000000000", "ada@example.com")
+    assert not mail.outbox
+
+
+def test_the_confirmation_is_read_in_two_queries(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    for sku in ("A", "B", "C"):
+        add_product(sku)
+    order = place_order(add_user(), {"A": 1, "B": 1, "C": 1})
+    with django_assert_num_queries(2):
+        send_order_confirmation_email(order.order_id, "ada@example.com")
+
+
+def place_at(moment: datetime, quantities: dict[str, int]) -> Order:
+    order = place_order(add_user(f"customer{Order.objects.count()}"), quantities)
+    Order.objects.filter(pk=order.pk).update(created_at=moment)
+    return order
+
+
+def test_the_daily_summary_counts_one_local_day_in_each_currency() -> None:
+    add_product("MUG", price="16.00")
+    add_product("VOUCHER", price="25.00", currency="USD")
+    # Berlin's 29 March 2026 has 23 hours: 28 March 23:00 to 29 March 22:00 UTC.
+    place_at(datetime(2026, 3, 28, 22, 59, 59, tzinfo=UTC), {"MUG": 1})
+    place_at(datetime(2026, 3, 28, 23, 0, 0, tzinfo=UTC), {"MUG": 1})
+    place_at(datetime(2026, 3, 29, 21, 59, 59, tzinfo=UTC), {"MUG": 2})
+    place_at(datetime(2026, 3, 29, 12, 0, 0, tzinfo=UTC), {"VOUCHER": 1})
+    place_at(datetime(2026, 3, 29, 22, 0, 0, tzinfo=UTC), {"MUG": 1})
+    cancelled = place_at(datetime(2026, 3, 29, 13, 0, 0, tzinfo=UTC), {"MUG": 1})
+    Order.objects.filter(pk=cancelled.pk).update(status=Order.Status.CANCELLED)
+    with timezone.override("Europe/Berlin"):
+        orders = Order.objects.placed_on(date(2026, 3, 29))
+        assert orders.count() == 3
+        assert orders.totals() == {"EUR": Decimal("48.00"), "USD": Decimal("25.00")}
+        daily_summary(date(2026, 3, 29), orders, to="boss@shop.example").send()
+    sent, text, html = received()
+    assert sent["Subject"] == "Orders of 2026-03-29 at The Shop"
+    assert text == (
+        "3 orders on Sunday, 29 March 2026 (Europe/Berlin), cancelled ones left out.\n\n"
+        "Total: 48.00 EUR\nTotal: 25.00 USD\n\nThe Shop\n"
+    )
+    for part in ("3 orders", "29 March 2026", "48.00 EUR", "25.00 USD"):
+        assert part in str(VisibleText(html))
+
+
+def test_the_summary_is_of_yesterday_and_goes_to_the_report_address(settings: Settings) -> None:
+    settings.ORDERS_REPORT_EMAIL = "boss@shop.example"
+    add_product("MUG", price="16.00")
+    today = timezone.localtime().replace(hour=12)
+    place_at(today, {"MUG": 1})
+    place_at(today - timedelta(days=1), {"MUG": 2})
+    send_daily_summary()
+    sent, text, _ = received()
+    assert sent["To"] == "boss@shop.example"
+    assert text.startswith("1 order on ")
+    assert "Total: 32.00 EUR" in text
+
+
+def test_a_day_without_orders_is_reported_too(settings: Settings) -> None:
+    settings.ORDERS_REPORT_EMAIL = "boss@shop.example"
+    send_daily_summary()
+    _, text, _ = received()
+    assert text.startswith("0 orders on ")
+
+
+@pytest.mark.parametrize("unset", [None, ""])
+def test_without_a_report_address_there_is_no_summary(settings: Settings, unset: str | None) -> None:
+    settings.ORDERS_REPORT_EMAIL = unset
+    send_daily_summary()
+    assert not mail.outbox
+
+
+def test_money_shows_cents_and_currency() -> None:
+    assert money(Decimal("1234567.5"), "EUR") == "1,234,567.50 EUR"
+    assert money(Decimal(0), "JPY") == "0.00 JPY"

@@ -1,0 +1,88 @@
+"""Many customers at once, against the real database: nothing is sold twice, and nobody waits for ever."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from django.db import connection, connections
+from rest_framework.test import APIClient
+
+from orders.models import Order, OrderItem, Product
+from tests.orders_shop import add_product, add_user, client_of, post_order, stock_of, tasks_run_at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CLIENTS = 20
+
+
+@pytest.fixture(autouse=True)
+def without_a_broker(db: None) -> Iterator[None]:
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():
+        pytest.fail(
+            "SQLite's test database is in memory, where threads do not wait for each other's transactions. "
+            "Give it a file: DATABASES['default']['TEST']['NAME']."
+        )
+    with tasks_run_at_once():
+        yield
+
+
+def at_once(action: Callable[[APIClient, int], int]) -> Counter[int]:
+    """Let CLIENTS customers do `action(client, n)` at the same moment; count the statuses they were answered."""
+    clients = [client_of(add_user(f"customer{n}")) for n in range(CLIENTS)]
+    barrier = Barrier(CLIENTS)
+
+    def act(n: int) -> int:
+        try:
+            barrier.wait(timeout=30)
+            return action(clients[n], n)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return Counter(pool.map(act, range(CLIENTS)))
+
+
+def test_20_clients_and_10_pieces_make_10_orders() -> None:
+    add_product("MUG", stock=10)
+    statuses = at_once(lambda client, n: post_order(client, {"MUG": 1}).status_code)
+    assert statuses == {201: 10, 400: 10}
+    assert stock_of("MUG") == 0
+    assert Order.objects.count() == OrderItem.objects.count() == 10
+
+
+def test_no_deadlock_whatever_the_order_of_the_lines() -> None:
+    skus = [f"SKU-{n}" for n in range(8)]
+    for sku in skus:
+        add_product(sku, stock=1000)
+
+    def post_three(client: APIClient, n: int) -> int:
+        rotated = skus[n % 8 :] + skus[: n % 8]
+        lines = rotated if n % 2 else rotated[::-1]
+        return max(post_order(client, dict.fromkeys(lines, 1)).status_code for _ in range(3))
+
+    assert at_once(post_three) == {201: CLIENTS}
+    assert {stock_of(sku) for sku in skus} == {1000 - 3 * CLIENTS}
+
+
+def test_orders_placed_at_once_have_different_numbers() -> None:
+    add_product("MUG", stock=CLIENTS)
+    assert at_once(lambda client, n: post_order(client, {"MUG": 1}).status_code) == {201: CLIENTS}
+    assert len({order.number for order in Order.objects.all()}) == CLIENTS
+
+
+def test_a_price_that_changes_meanwhile_never_splits_an_order() -> None:
+    """Every order is charged, line by line and in its total, what the product cost at one moment."""
+    product = add_product("MUG", price="1.00", stock=1000)
+
+    def buy_or_reprice(client: APIClient, n: int) -> int:
+        if n % 4 == 0:
+            Product.objects.filter(pk=product.pk).update(price=n + 1)
+            return 200
+        return post_order(client, {"MUG": 3}).status_code
+
+    assert at_once(buy_or_reprice) == {200: CLIENTS // 4, 201: CLIENTS - CLIENTS // 4}
+    for order in Order.objects.prefetch_related("items"):
+        (item,) = order.items.all()
+        assert order.total == item.line_total == 3 * item.unit_price
