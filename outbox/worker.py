@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from celery.signals import worker_process_init
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
 from django.conf import settings
@@ -30,6 +31,16 @@ DEAF_EXIT_STATUS = 70
 
 #: Looks in a row that must find the worker deaf.
 DEAF_LOOKS = 2
+
+
+@worker_process_init.connect
+def leave_process_group(**_: Any) -> None:
+    """Pool processes end when the worker tells them to, not when someone signals the worker's whole group.
+
+    honcho, terminals and some supervisors do that, and Celery's pool processes would die of it in mid-task while the
+    worker waits for them to finish.
+    """
+    os.setpgrp()
 
 
 class Consumer(celery_consumer.Consumer):
