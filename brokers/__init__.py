@@ -5,7 +5,9 @@ from pathlib import Path
 
 from brokers.base import BrokerProfile, Depth, Finding
 from brokers.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError, QueueError
+from brokers.rabbitmq import RabbitMQProfile
 from brokers.redis import RedisProfile
+from brokers.sqs import SQSProfile
 from settings.base import load
 from settings.errors import SettingsError, choose_from
 
@@ -23,7 +25,7 @@ __all__ = [
 ]
 
 #: The brokers there are, by what BROKER calls them. This is the only list.
-PROFILES: dict[str, type[BrokerProfile]] = {each.name: each for each in (RedisProfile,)}
+PROFILES: dict[str, type[BrokerProfile]] = {each.name: each for each in (RedisProfile, RabbitMQProfile, SQSProfile)}
 
 
 def profile_class(name: str) -> type[BrokerProfile]:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, FilePath
 
 from brokers.errors import BrokerError
 from brokers.urls import scheme_of
+from brokers.wire import TaskMessage
 from settings import PROJECT_ROOT
 from settings.base import EnvSettings
 from settings.errors import SettingsError
@@ -115,6 +116,11 @@ class BrokerProfile(EnvSettings):
         return f"docker compose -f compose.{self.name}.yml up -d {self.compose_service}"
 
     @property
+    def reach_hint(self) -> str:
+        """What to do when the broker does not answer."""
+        return f"Start it: {self.start_hint}"
+
+    @property
     @abstractmethod
     def access_hint(self) -> str:
         """What to check when the broker refuses us."""
@@ -127,6 +133,9 @@ class BrokerProfile(EnvSettings):
         scheme = scheme_of(url)
         if scheme not in self.schemes:
             raise SettingsError(self._disagreement(scheme))
+        return self._accept_url(url)
+
+    def _accept_url(self, url: str) -> Self:
         return self.replace(given_by="CELERY_BROKER_URL", url=SecretUrl(url))
 
     def _disagreement(self, scheme: str) -> str:
@@ -163,6 +172,13 @@ class BrokerProfile(EnvSettings):
         """Create what must exist, or verify it where we may not create. Safe to run again and at the same time."""
 
     @abstractmethod
+    def publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
+        """Publish a batch, in as few round trips as the broker allows; return when the broker has all of it.
+
+        Raises PublishError when it took a part. After any other BrokerError it may have any part of it.
+        """
+
+    @abstractmethod
     def depth(self, queue: str) -> Depth:
         """Return how many messages the broker holds of `queue`. Cheap enough to be asked several times a second."""
 
@@ -170,7 +186,8 @@ class BrokerProfile(EnvSettings):
         """Look at everything on the broker's side that a promise of ours rests on. Never raises, changes nothing."""
         found: list[Finding] = []
         try:
-            found.extend(self._inspect(queues))
+            for finding in self._inspect(queues):
+                found.append(finding)
         except BrokerError as error:
             found.append(Finding("fail", self.title, error.problem, error.cure))
         return found

@@ -8,13 +8,16 @@ BrokerError
         It answers, and does not let us do this.
     QueueError
         A queue is missing, or is not what our promises need.
+    PublishError
+        It took a part of a batch.
 """
 
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+from uuid import UUID
 
 import amqp.exceptions
 import kombu.exceptions
@@ -36,15 +39,31 @@ LIBRARY_ERRORS: Final = (
 
 _TIMEOUTS: Final = (TimeoutError, redis.exceptions.TimeoutError, aws.ConnectTimeoutError, aws.ReadTimeoutError)
 
-_REFUSALS: Final = (
+#: The broker does not accept who we are, or that we do this.
+_DENIALS: Final = (
     amqp.exceptions.AccessRefused,
     amqp.exceptions.NotAllowed,
     aws.NoCredentialsError,
     aws.PartialCredentialsError,
-    aws.ClientError,
     redis.exceptions.AuthenticationError,
-    redis.exceptions.ResponseError,
+    redis.exceptions.NoPermissionError,
 )
+_AWS_DENIALS: Final = (
+    "AccessDenied",
+    "AuthFailure",
+    "ExpiredToken",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "MissingAuthenticationToken",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClient",
+)
+
+#: The broker is there and answers no.
+_REFUSALS: Final = (amqp.exceptions.AMQPError, aws.ClientError, redis.exceptions.ResponseError)
+
+#: What SQS calls the lack of a queue: the first in the older protocol's words.
+AWS_NO_QUEUE: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 
 class BrokerError(ConnectionError):
@@ -58,7 +77,7 @@ class BrokerError(ConnectionError):
         self.problem = problem
         self.cure = cure
 
-    def __reduce__(self) -> tuple[type["BrokerError"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problem, self.cure)
 
 
@@ -74,13 +93,24 @@ class QueueError(BrokerError):
     """Raised when a queue does not exist or lacks what our promises rest on."""
 
 
+class PublishError(BrokerError):
+    """Raised when the broker took some messages of a batch and not others: `unpublished` holds the ids of those."""
+
+    def __init__(self, problem: str, cure: str, unpublished: frozenset[UUID]) -> None:
+        super().__init__(problem, cure)
+        self.unpublished = unpublished
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem, self.cure, self.unpublished)
+
+
 class Addressed(Protocol):
     """What a message about a broker needs to know of it."""
 
     @property
     def address(self) -> str: ...
     @property
-    def start_hint(self) -> str: ...
+    def reach_hint(self) -> str: ...
     @property
     def access_hint(self) -> str: ...
 
@@ -94,13 +124,25 @@ def broker_errors(broker: Addressed) -> Iterator[None]:
     except BrokerError:
         raise
     except LIBRARY_ERRORS as error:
-        reason = _reason(error)
-        if _find(error, _REFUSALS):
-            raise BrokerRefusedError(f"{broker.address} refuses us ({reason}).", broker.access_hint) from error
-        seconds = round(monotonic() - started, 1)
-        waited = f" after {seconds:g} s" if seconds else ""
-        problem = f"Cannot reach {broker.address}{waited} ({reason})."
-        raise BrokerUnreachableError(problem, broker.start_hint) from error
+        raise _translated(error, broker, seconds=round(monotonic() - started, 1)) from error
+
+
+def _translated(error: Exception, broker: Addressed, *, seconds: float) -> BrokerError:
+    reason = _reason(error)
+    if _find(error, (amqp.exceptions.NotFound,)) or aws_code(error) in AWS_NO_QUEUE:
+        return QueueError(f"{broker.address} lacks a queue ({reason}).", "manage.py relay creates what is missing.")
+    if _find(error, _DENIALS) or aws_code(error).startswith(_AWS_DENIALS):
+        return BrokerRefusedError(f"{broker.address} refuses us ({reason}).", broker.access_hint)
+    if _find(error, _REFUSALS) and not _find(error, (OSError, amqp.exceptions.RecoverableConnectionError)):
+        return BrokerRefusedError(f"{broker.address} says no ({reason}).", "The server's log may say more.")
+    waited = f" after {seconds:g} s" if seconds else ""
+    return BrokerUnreachableError(f"Cannot reach {broker.address}{waited} ({reason}).", broker.reach_hint)
+
+
+def aws_code(error: BaseException) -> str:
+    """Return what AWS calls the error, or an empty text when it is not AWS's."""
+    answered = _find(error, (aws.ClientError,))
+    return str(answered.response.get("Error", {}).get("Code", "")) if answered else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

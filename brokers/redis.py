@@ -13,9 +13,11 @@ from pydantic_settings import SettingsConfigDict
 from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.errors import BrokerRefusedError
+from brokers.publishing import publish_pipelined
 from brokers.redis_server import inspect_server, is_cluster
 from brokers.redis_url import CLUSTER_CURE, NO_CLUSTER, SCHEMES, parse_redis_url
 from brokers.urls import BrokerUrl
+from brokers.wire import TaskMessage
 from settings.masking import SecretUrl
 from settings.variables import Seconds
 
@@ -138,6 +140,9 @@ class RedisProfile(ChannelProfile):
         with self.new_channel() as channel, channel.conn_or_acquire() as client:
             if is_cluster(client.info("cluster")):
                 raise BrokerRefusedError(f"{self.address} cannot be used: {NO_CLUSTER}.", CLUSTER_CURE)
+
+    def publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
+        self.ask(lambda channel: publish_pipelined(channel, queue, messages))
 
     def depth(self, queue: str) -> Depth:
         """Unacknowledged are those of all queues together: kombu notes them in one place."""

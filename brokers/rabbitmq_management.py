@@ -1,0 +1,45 @@
+"""What only RabbitMQ's management plugin knows: the state of each node."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
+
+from brokers.base import STEP_SECONDS, Finding
+
+
+def inspect_nodes(url: str) -> Iterator[Finding]:
+    """Yield a finding for each node of the cluster that is in trouble, or one that all is well."""
+    try:
+        nodes = _get(url, "/api/nodes")
+    except (OSError, ValueError) as error:
+        message = f"{urlsplit(url).hostname} cannot be asked: {getattr(error, 'reason', '') or type(error).__name__}."
+        yield Finding("warn", "management", message, "Check RABBITMQ_MANAGEMENT_URL and that the plugin is enabled.")
+        return
+    troubles = [finding for node in nodes for finding in _inspect_node(node)]
+    yield from troubles or [Finding("ok", "nodes", f"{len(nodes)} without alarm.")]
+
+
+def _inspect_node(node: dict[str, Any]) -> Iterator[Finding]:
+    name = f"node {node.get('name', '?')}"
+    if not node.get("running"):
+        yield Finding("warn", name, "does not run.", "Start it: with a minority of its nodes a quorum queue stops.")
+    if node.get("mem_alarm"):
+        yield Finding("fail", name, "has a memory alarm: publishing is stopped.", "Drain the queues or add memory.")
+    if node.get("disk_free_alarm"):
+        yield Finding("fail", name, "has a disk alarm: publishing is stopped.", "Free some disk.")
+    if node.get("partitions"):
+        message = f"has lost sight of {', '.join(node['partitions'])}."
+        yield Finding("fail", name, message, "Mend the network, then restart the nodes of the smaller part.")
+
+
+def _get(url: str, path: str) -> Any:
+    parts = urlsplit(url)
+    request = Request(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}{path}")  # noqa: S310
+    if parts.username:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {b64encode(credentials.encode()).decode()}")
+    with urlopen(request, timeout=STEP_SECONDS) as answer:  # noqa: S310 - the scheme is checked by the profile
+        return json.load(answer)

@@ -1,0 +1,70 @@
+"""What RabbitMQ shows to a client, held against what our promises need. Nothing is changed by looking."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import amqp
+from amqp.exceptions import NotFound, PreconditionFailed
+from kombu import Queue
+
+from brokers.base import STEP_SECONDS, Finding
+
+#: The first with quorum queues that delay, expire and dead-letter messages as classic ones do.
+OLDEST_VERSION: Final = (3, 10)
+
+HOW_TO_CREATE: Final = "manage.py relay creates it."
+
+#: A queue that nobody has: RabbitMQ drops what is sent there, and confirms having done so.
+NOWHERE: Final = "anybroker.nowhere"
+
+
+def inspect_version(properties: Mapping[str, Any]) -> Finding:
+    """Judge what the server said of itself when it was connected to."""
+    product, version = properties.get("product", "RabbitMQ"), str(properties.get("version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if product == "RabbitMQ" and numbers < OLDEST_VERSION:
+        return Finding("fail", "version", f"{product} {version} is too old.", "Upgrade to RabbitMQ 3.10 or newer.")
+    return Finding("ok", "version", f"{product} {version}")
+
+
+def inspect_queue(connection: amqp.Connection, queue: Queue) -> Iterator[Finding]:
+    """Say whether `queue` exists and is what we would make it: quorum, with its limit and its dead letters."""
+    try:
+        # Asked on a channel of its own, for RabbitMQ closes the channel of a question it answers with no.
+        queue.queue_declare(passive=True, channel=connection.channel())
+        # To declare again what exists changes nothing: it compares.
+        queue.queue_declare(channel=connection.channel())
+    except NotFound:
+        yield Finding("fail", f"queue {queue.name}", "does not exist.", HOW_TO_CREATE)
+    except PreconditionFailed as error:
+        cure = f"When it is empty, delete it (rabbitmqctl delete_queue {queue.name}). {HOW_TO_CREATE}"
+        yield Finding("fail", f"queue {queue.name}", f"is not what it should be: {error.reply_text}.", cure)
+    else:
+        yield Finding("ok", f"queue {queue.name}", "exists as a durable quorum queue with dead letters.")
+
+
+def inspect_dead_letters(connection: amqp.Connection, queue: Queue) -> Iterator[Finding]:
+    """Say whether anything lies in `queue`, where messages go that could not be worked on."""
+    try:
+        count = queue.queue_declare(passive=True, channel=connection.channel()).message_count
+    except NotFound:
+        message = "does not exist, so that dead letters vanish."
+        yield Finding("fail", f"queue {queue.name}", message, HOW_TO_CREATE)
+        return
+    if count:
+        yield Finding("warn", f"queue {queue.name}", f"holds {count} messages.", "Look at them, then purge the queue.")
+
+
+def try_to_publish(channel: amqp.Channel) -> Finding:
+    """Publish a message to nowhere. A server that is short of memory or disk leaves it unconfirmed."""
+    try:
+        channel.basic_publish(amqp.Message(""), routing_key=NOWHERE, confirm_timeout=STEP_SECONDS)
+    except TimeoutError:
+        channel.connection.collect()  # it would not answer a good-bye
+        return Finding(
+            "fail",
+            "publishing",
+            f"Nothing was confirmed within {STEP_SECONDS} s: an alarm for memory or disk stops all publishers.",
+            "See rabbitmq-diagnostics alarms; free memory or disk.",
+        )
+    return Finding("ok", "publishing", "Messages are confirmed.")
