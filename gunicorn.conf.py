@@ -1,0 +1,46 @@
+"""gunicorn reads this file by itself: `gunicorn app.wsgi` in this directory is all there is to type."""
+
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from brokers import PROFILES
+from settings import connections
+from settings.base import load
+from settings.errors import SettingsError
+from settings.service import ServiceSettings
+from settings.web import WebSettings
+
+try:
+    service, web = load(ServiceSettings, WebSettings, also_known=PROFILES.values())
+except SettingsError as error:
+    sys.exit(str(error))
+
+
+def is_no_health_check(record: logging.LogRecord) -> bool:
+    """Whether to log a request. The record holds its parts by the letters of `access_log_format`."""
+    parts = record.args if isinstance(record.args, Mapping) else {}
+    return not str(parts.get("U", "")).startswith("/health/")
+
+
+bind = web.bind
+worker_class = "gthread"
+# SQLite has one write lock, and who waits for it sleeps in growing steps: one process is faster than several.
+workers = 1 if connections.is_sqlite(service.databases["default"]) else web.processes
+threads = web.threads
+graceful_timeout = web.graceful_stop_seconds
+
+# The application is loaded before the workers are forked: a mistake in the settings then ends the server with
+# its message, where a worker that cannot start would be replaced again and again.
+preload_app = True
+
+# Heartbeat files belong in memory: on a slow disk they stall a worker. None is the usual temporary directory.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# We stop and restart the server by signals; its control socket would be written to the home directory.
+control_socket_disable = True
+
+loglevel = service.log_level.lower()
+accesslog = "-"
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
+logging.getLogger("gunicorn.access").addFilter(is_no_health_check)

@@ -1,0 +1,28 @@
+"""How the web server listens and how much it does at once; `gunicorn.conf.py` reads it."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from settings.base import EnvSettings
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class WebSettings(EnvSettings):
+    """gunicorn's settings. Each process holds up to `threads` database connections."""
+
+    model_config = SettingsConfigDict(env_prefix="WEB_")
+
+    bind: str = "127.0.0.1:8000"
+    """Address and port to listen on, or `unix:` and the path of a socket. In a container `0.0.0.0:8000`."""
+
+    processes: Count = 2
+    """Web server processes. On SQLite there is always one: writers of several would wait for each other."""
+
+    threads: Count = 8
+    """Requests that one process answers at a time."""
+
+    graceful_stop_seconds: Count = 30
+    """How long the running requests may take to end once the server is told to stop."""
