@@ -116,12 +116,17 @@ class ChildProcess:
 
     def stop(self, *, within_seconds: float = 10) -> None:
         """Ask it to end (SIGTERM); kill it and its children if it has not ended in time."""
-        if self._process is not None and self.is_running:
-            self.thaw()
-            self._process.terminate()
+        self.terminate()
+        if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(within_seconds)
         self.kill()
+
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM) and do not wait for it."""
+        if self._process is not None and self.is_running:
+            self.thaw()
+            self._process.terminate()
 
     def kill(self) -> None:
         """End it and its children at once (SIGKILL)."""
@@ -222,10 +227,10 @@ class Server(ABC):
             time.sleep(POLL_SECONDS)
 
     def _failure(self) -> ServerError:
-        server = self.processes[-1]
+        ended = [process.returncode for process in self.processes if process.returncode is not None]
         happened = (
-            f"did not answer on port {self.port} within {self.start_seconds:.0f} s"
-            if server.returncode is None
-            else f"ended with status {server.returncode}"
+            f"ended with status {ended[0]}"
+            if ended
+            else f"did not answer on port {self.port} within {self.start_seconds:.0f} s"
         )
-        return ServerError(f"{self.title} {happened}. The end of {self.log}:\n{server.log_tail()}")
+        return ServerError(f"{self.title} {happened}. The end of {self.log}:\n{self.processes[-1].log_tail()}")

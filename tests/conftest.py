@@ -1,0 +1,166 @@
+"""What tests may ask for, and on what they run.
+
+    broker     a running broker; the test runs on each of brokers.PROFILES
+    database   a fresh database with the demo catalogue; the test runs on SQLite and on PostgreSQL
+    service    the service's real processes, not yet started, on `broker` and `database`
+    mail_server, shop     where the service sends its e-mail, and a customer of it
+    servers    all brokers by name, for a test that needs two
+
+A test that needs a broker *and* a database runs on every broker with PostgreSQL, and on the first one with SQLite too:
+no code depends on both choices at once. A test of Django's own kind (`db`, `@pytest.mark.django_db`) runs on both
+databases. `--broker=redis,sqs` and `--database=sqlite` leave the others out.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+from pytest_django.plugin import DjangoDbBlocker
+
+from app.embedded import EmbeddedBroker
+from brokers import PROFILES
+from tests.harness.databases import Database
+from tests.harness.environment import isolate
+from tests.harness.requirements import IN_CI
+from tests.harness.servers import DATABASES, Servers
+from tests.harness.service import Service, Surroundings
+from tests.harness.shop import Shop
+from tests.harness.smtp import MailServer
+
+SERVERS = pytest.StashKey[Servers]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("anybroker")
+    group.addoption("--broker", default=",".join(PROFILES), help="brokers to test on (default: %(default)s)")
+    group.addoption("--database", default=",".join(DATABASES), help="databases to test on (default: %(default)s)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for option, known in (("broker", list(PROFILES)), ("database", DATABASES)):
+        if unknown := set(chosen(config, option)) - set(known):
+            raise pytest.UsageError(f"--{option}={','.join(unknown)}: choose from {', '.join(known)}")
+    servers = config.stash[SERVERS] = Servers()
+    # Whatever a test of the views or models publishes goes to a real broker, too.
+    isolate(os.environ, **servers.broker("redis").env)
+    django.setup()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if servers := config.stash.get(SERVERS, None):
+        servers.stop()
+
+
+def chosen(config: pytest.Config, option: str) -> list[str]:
+    return [name for name in str(config.getoption(option)).split(",") if name]
+
+
+# --- which test runs on what ------------------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Multiply a test by the brokers and databases it asks for."""
+    wanted = set(metafunc.fixturenames)
+    brokers, databases = chosen(metafunc.config, "broker"), chosen(metafunc.config, "database")
+    if {"broker", "database"} <= wanted:
+        main = "postgresql" if "postgresql" in databases else databases[0]
+        pairs = [(broker, main) for broker in brokers]
+        pairs += [(brokers[0], database) for database in databases if database != main]
+        metafunc.parametrize("broker, database", pairs, indirect=True)
+    elif "broker" in wanted:
+        metafunc.parametrize("broker", brokers, indirect=True)
+    elif "database" in wanted:
+        metafunc.parametrize("database", databases, indirect=True)
+    if wanted & {"db", "transactional_db"} or metafunc.definition.get_closest_marker("django_db"):
+        metafunc.fixturenames.append("django_database")
+        metafunc.parametrize("django_database", databases, indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install what the chosen tests need before the first of them runs: it is seen, and costs no test its time."""
+    if session.config.option.collectonly:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    specs = [spec for item in session.items if (spec := getattr(item, "callspec", None))]
+    needed = {value for spec in specs for value in spec.params.values() if isinstance(value, str)}
+    for name in sorted(needed):
+        session.config.stash[SERVERS].provide(name, reporter.write_line if reporter else print)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    outcome = "failed" if IN_CI else "WERE SKIPPED AND PROVE NOTHING"
+    for requirement in config.stash[SERVERS].missing:
+        terminalreporter.write_line(f"{requirement.cure} Its tests {outcome}.", red=True, bold=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show what the service's processes wrote when a test of theirs fails."""
+    report: pytest.TestReport = yield
+    service = getattr(item, "funcargs", {}).get("service")
+    if report.failed and isinstance(service, Service):
+        for process in service.processes:
+            report.sections.append((f"{process.name} ({process.log})", process.log_tail(60)))
+    return report
+
+
+# --- what they run on -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def servers(pytestconfig: pytest.Config) -> Servers:
+    return pytestconfig.stash[SERVERS]
+
+
+@pytest.fixture
+def broker(request: pytest.FixtureRequest, servers: Servers) -> EmbeddedBroker:
+    return servers.broker(request.param)
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Database]:
+    database = servers.databases(request.param).create()
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def mail_server() -> Iterator[MailServer]:
+    server = MailServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def service(tmp_path: Path, broker: EmbeddedBroker, database: Database, mail_server: MailServer) -> Iterator[Service]:
+    service = Service(tmp_path, Surroundings(broker, database, mail_server))
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def shop(service: Service) -> Shop:
+    return service.shop
+
+
+@pytest.fixture(scope="session")
+def django_database(
+    request: pytest.FixtureRequest, servers: Servers, django_db_blocker: DjangoDbBlocker
+) -> Iterator[str]:
+    """The kind of database that Django's `db` is in this test."""
+    from tests.harness.django_databases import default_database
+
+    with django_db_blocker.unblock():
+        lease = default_database(servers.databases(request.param).url("django"))
+        lease.__enter__()
+    yield request.param
+    with django_db_blocker.unblock():
+        lease.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_test_environment: None) -> None:
+    """pytest-django would make the test database here; `django_database` does, of each kind."""
