@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from settings.base import EnvSettings, load
 from settings.environment import Environment
 from settings.errors import SettingsError, did_you_mean
 from settings.masking import SecretUrl
+from settings.outbox import OutboxSettings
 from settings.secret_key import kept_key, require_strong
 from settings.variables import CommaList, DefaultText, Seconds, Unit
 
@@ -79,7 +80,7 @@ class ServiceSettings(EnvSettings):
     """The database: `sqlite:///path` in the project, `sqlite:////path` elsewhere, or
     `postgresql://user:password@host:5432/name`; options of libpq may follow a `?`."""
 
-    database_pool_size: Annotated[int, Unit("connections")] = Field(0, ge=0)
+    database_pool_size: Annotated[int, Unit("connections")] = Field(default=0, ge=0)
     """The most PostgreSQL connections of one process, shared by its threads. 0: no pool, each thread keeps its
     own."""
 
@@ -87,7 +88,7 @@ class ServiceSettings(EnvSettings):
     """How e-mail leaves: `smtp://host:25`, `smtp+tls://user:password@host:587` (STARTTLS),
     `smtp+ssl://user:password@host:465`, `filemail:///var/mail`, or `consolemail://` for the log."""
 
-    email_timeout_seconds: Seconds = Field(10, ge=1)
+    email_timeout_seconds: Seconds = Field(default=10, ge=1)
     """How long a mail server may take to answer before the attempt counts as failed."""
 
     default_from_email: str = "orders@localhost"
@@ -224,10 +225,11 @@ class ServiceSettings(EnvSettings):
     @field_validator("time_zone")
     @classmethod
     def _zone(cls, zone: str) -> str:
-        if zone not in available_timezones():
-            raise ValueError(
-                f"is not a time zone: write one such as Europe/Berlin.{did_you_mean(zone, available_timezones())}"
-            )
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            meant = did_you_mean(zone, sorted(available_timezones()))
+            raise ValueError(f"is not a time zone: write one such as Europe/Berlin.{meant}") from None
         return zone
 
 
@@ -244,20 +246,20 @@ def load_service(
     also_known: Iterable[type[EnvSettings]] = (),
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
-) -> tuple[ServiceSettings, Profile]:
-    """Return the service's settings and those of the broker that BROKER names.
+) -> tuple[ServiceSettings, OutboxSettings, Profile]:
+    """Return the settings of the service, of its outbox, and of the broker that BROKER names.
 
     `profile_class` finds a broker's class by name, or raises SettingsError. The other arguments are those of
-    `load`. All mistakes, of the service's and of the broker's variables, are raised as one SettingsError.
+    `load`. All mistakes in the variables of all three are raised as one SettingsError.
     """
     broker = Environment.read(environ, env_file).get("BROKER") or ServiceSettings.model_fields["broker"].default
     options: dict[str, Any] = {"also_known": also_known, "environ": environ, "env_file": env_file}
     try:
-        chosen = profile_class(broker)
+        profile = profile_class(broker)
     except SettingsError as unknown:
         try:
-            load(ServiceSettings, **options)
+            load(ServiceSettings, OutboxSettings, **options)
         except SettingsError as others:
             raise SettingsError(*unknown.problems, *others.problems) from None
         raise
-    return load(ServiceSettings, chosen, **options)
+    return load(ServiceSettings, OutboxSettings, profile, **options)

@@ -87,6 +87,8 @@ def plain_text(value: Any) -> str:
             return ""
         case bool():
             return str(value).lower()
+        case float():
+            return f"{value:g}"
         case tuple() | list():
             return ",".join(map(str, value))
         case SecretUrl():
