@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Self
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models import F, Q, Sum
@@ -102,7 +102,7 @@ class Product(models.Model):
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
-    def visible_to(self, user: User) -> Self:
+    def visible_to(self, user: User | AnonymousUser) -> Self:
         """Return the orders this user may see: one's own; all of them for staff."""
         return self if user.is_staff else self.filter(user_id=user.pk)
 

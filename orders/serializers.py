@@ -78,8 +78,10 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
             raise serializers.ValidationError({"items": _by_line(items, refusal.reasons)}) from refusal
 
 
-def _by_line(items: list[dict[str, Any]], reasons: dict[str, str]) -> dict[int, dict[str, list[str]]]:
+def _by_line(items: list[dict[str, Any]], reasons: dict[str, str]) -> dict[str, dict[str, list[str]]]:
     """Return `reasons` by the position of their line in the request, as REST framework does with its own."""
     return {
-        position: {"product": [reasons[item["sku"]]]} for position, item in enumerate(items) if item["sku"] in reasons
+        str(position): {"product": [reasons[item["sku"]]]}
+        for position, item in enumerate(items)
+        if item["sku"] in reasons
     }

@@ -8,7 +8,6 @@ from typing import Any
 from celery import current_app
 from django.contrib.auth.models import User
 from rest_framework.authtoken.models import Token
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from orders.models import Order, Product
@@ -32,7 +31,7 @@ def client_of(user: User) -> APIClient:
     return client
 
 
-def post_order(client: APIClient, quantities: Mapping[str, int], **fields: Any) -> Response:
+def post_order(client: APIClient, quantities: Mapping[str, int], **fields: Any) -> Any:
     items = [{"product": sku, "quantity": quantity} for sku, quantity in quantities.items()]
     return client.post("/orders/", {"items": items, **fields}, format="json")
 

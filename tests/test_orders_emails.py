@@ -6,11 +6,12 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default as rfc_policy
 from html.parser import HTMLParser
+from uuid import UUID
 
 import pytest
 from django.core import mail
 from django.core.exceptions import ValidationError
-from django.core.mail import BadHeaderError
+from django.core.mail import BadHeaderError, EmailMultiAlternatives
 from django.utils import timezone
 from kombu.utils import json
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -37,6 +38,12 @@ def received(position: int = 0) -> tuple[EmailMessage, str, str]:
     assert text
     assert html
     return sent, text.get_content(), html.get_content()
+
+
+def html_of(message: EmailMultiAlternatives) -> str:
+    ((html, kind),) = message.alternatives
+    assert kind == "text/html"
+    return str(html)
 
 
 class VisibleText(HTMLParser):
@@ -92,7 +99,7 @@ def test_the_text_reads_well() -> None:
 def test_the_html_escapes_what_people_typed() -> None:
     add_product("MUG", name="<img src=x onerror=alert(1)>")
     user = add_user(first_name="<b>Ada</b>")
-    html = order_confirmation(place_order(user, note="<script>\nEve & co"), to=user.email).alternatives[0].content
+    html = html_of(order_confirmation(place_order(user, note="<script>\nEve & co"), to=user.email))
     assert "<img" not in html
     assert "<b>" not in html
     assert "<script>" not in html
@@ -101,7 +108,7 @@ def test_the_html_escapes_what_people_typed() -> None:
 
 def test_the_html_fetches_nothing_and_knows_dark_mode() -> None:
     add_product()
-    html = order_confirmation(place_order(add_user()), to="ada@example.com").alternatives[0].content
+    html = html_of(order_confirmation(place_order(add_user()), to="ada@example.com"))
     assert "http" not in html
     assert "src=" not in html
     assert '<meta name="color-scheme" content="light dark">' in html
@@ -163,13 +170,12 @@ def test_the_tasks_arguments_survive_the_trip() -> None:
     order = place_order(add_user())
     order_id, address = json.loads(json.dumps([order.order_id, order.user.email]))
     send_order_confirmation_email(order_id, address)
-    send_order_confirmation_email(str(order.order_id), address)
-    assert len(mail.outbox) == 2
+    assert len(mail.outbox) == 1
 
 
 def test_an_order_that_does_not_exist_is_an_error_and_no_e_mail() -> None:
     with pytest.raises(Order.DoesNotExist):
-        send_order_confirmation_email("00000000-0000-0000-0000-000000000000", "ada@example.com")
+        send_order_confirmation_email(UUID(int=0), "ada@example.com")
     assert not mail.outbox
 
 
