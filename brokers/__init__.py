@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from brokers import mended
 from brokers.base import BrokerProfile, Depth, Finding
 from brokers.errors import BrokerError, BrokerRefusedError, BrokerUnreachableError, QueueError
 from brokers.rabbitmq import RabbitMQProfile
@@ -23,6 +24,8 @@ __all__ = [
     "load_profile",
     "profile_class",
 ]
+
+mended.install()
 
 #: The brokers there are, by what BROKER calls them. This is the only list.
 PROFILES: dict[str, type[BrokerProfile]] = {each.name: each for each in (RedisProfile, RabbitMQProfile, SQSProfile)}

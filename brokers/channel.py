@@ -1,20 +1,53 @@
 """Profiles of brokers that kombu keeps a connection to: what we ask travels the way the worker's messages travel."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 from kombu import Connection
 from kombu.pools import connections
+from pydantic import field_validator
 
 from brokers.base import STEP_SECONDS, BrokerProfile
-from brokers.errors import LIBRARY_ERRORS, broker_errors
+from brokers.errors import LIBRARY_ERRORS, BrokerError, broker_errors
+from brokers.urls import BrokerUrl
+from settings.masking import SecretUrl
 
 T = TypeVar("T")
 
 
 class ChannelProfile(BrokerProfile):
-    """A profile that asks through kombu, with the TLS and login options that Celery gets; only less patient."""
+    """A profile with a URL, which asks through kombu with the options that Celery gets, only less patiently."""
+
+    url: SecretUrl
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretUrl) -> SecretUrl:
+        cls.parse_url(url.get_secret_value())
+        return url
+
+    @classmethod
+    @abstractmethod
+    def parse_url(cls, text: str) -> list[BrokerUrl]:
+        """Return the addresses in a URL.
+
+        Raises ValueError with what is wrong and the cure, without quoting the URL.
+        """
+
+    @property
+    def addresses(self) -> list[BrokerUrl]:
+        return self.parse_url(self.url.get_secret_value())
+
+    @property
+    def broker_url(self) -> str:
+        """The URL as kombu wants it, password included."""
+        return ";".join(map(str, self.addresses))
+
+    @property
+    def address(self) -> str:
+        return f"{self.title} at {', '.join(each.place for each in self.addresses)}"
 
     def less_patient(self) -> Self:
         """Return this profile without a timeout above STEP_SECONDS."""
@@ -23,18 +56,12 @@ class ChannelProfile(BrokerProfile):
     def connection(self) -> Connection:
         """Return a connection, not yet open, that tries each address once."""
         settings = self.less_patient().connection_settings()
-        options = {
-            **settings["broker_transport_options"],
-            "max_retries": settings["broker_url"].count(";"),
-            "interval_start": 0,
-            "interval_step": 0,
-            "interval_max": 0,
-        }
+        one_try = {"max_retries": len(self.addresses) - 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
         return Connection(
             settings["broker_url"],
             ssl=settings.get("broker_use_ssl", False),
             connect_timeout=STEP_SECONDS,
-            transport_options=options,
+            transport_options={**settings["broker_transport_options"], **one_try},
         )
 
     def _open(self, connection: Connection) -> Any:
@@ -60,6 +87,8 @@ class ChannelProfile(BrokerProfile):
             was_open = kept.connected
             try:
                 return question(self._open(kept))
+            except BrokerError:
+                raise
             except LIBRARY_ERRORS:
                 kept.collect()
                 if not was_open:

@@ -1,28 +1,115 @@
 """Classes of kombu 5.7 that need mending. Each is to be deleted when its test fails, for then kombu has mended it."""
 
+import logging
 from typing import Any, Final
 
-from kombu.transport import TRANSPORT_ALIASES
-from kombu.transport.pyamqp import SSLTransport
+from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
+from kombu.transport import SQS, TRANSPORT_ALIASES, pyamqp, redis, virtual
+
+logger = logging.getLogger(__name__)
 
 
-class EachHostVerifiedTransport(SSLTransport):
+class EachHostVerifiedTransport(pyamqp.SSLTransport):
     """Expects of every host the certificate of that host.
 
     kombu writes the name of the first host it tries into options that all hosts share (pyamqp.py,
-    `establish_connection`), so that each further one is refused for not having the first one's name.
+    `establish_connection`), so each further one is refused for not having the first one's name.
     """
 
     def establish_connection(self) -> Any:
-        shared: Final = self.client.ssl
+        connection: Any = self.client
+        shared: Final = connection.ssl
         if isinstance(shared, dict):
-            self.client.ssl = dict(shared)
+            connection.ssl = dict(shared)
         try:
             return super().establish_connection()
         finally:
-            self.client.ssl = shared
+            connection.ssl = shared
+
+
+class SlotFreeingQoS(redis.QoS):
+    """Frees the place of a message in the worker even when it could not be acknowledged.
+
+    kombu does so only after Redis has answered (redis.py, `QoS.ack`): each acknowledgement that a lost connection
+    swallows takes one place for ever, until the worker hears nothing any more.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        except BaseException:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+
+class PatientSQSConnection(AsyncSQSConnection):
+    """Takes any failure of a request for messages as 'none just now', and says so in the log.
+
+    kombu raises a bare Exception for the answers 4xx (aws/connection.py, `_on_list_ready`), which ends the worker.
+    """
+
+    def _on_list_ready(self, parent: Any, markers: Any, operation: str, response: Any) -> Any:
+        if response.status == self.STATUS_CODE_OK:
+            return super()._on_list_ready(parent, markers, operation, response)
+        reason = response.reason or response.read()
+        logger.warning("SQS does not hand out messages (%s, %s). Trying again.", response.status, reason)
+        return []
+
+
+class PatientSQSChannel(SQS.Channel):
+    """Asks again after a failed request for messages, at first after a second.
+
+    kombu takes its own word for a failure, an empty list, for an answer (SQS/__init__.py, `_on_messages_ready`), which
+    ends the worker.
+    """
+
+    longest_pause_seconds = 8
+    _failures = 0
+
+    def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
+        answered = isinstance(messages, dict)
+        self._failures = 0 if answered else self._failures + 1
+        return super()._on_messages_ready(queue, qname, messages if answered else {})
+
+    def _loop1(self, queue: str, messages_fetched: Any = None) -> None:
+        if self._failures:
+            pause = min(2.0 ** (self._failures - 1), self.longest_pause_seconds)
+            self.hub.call_later(pause, self._schedule_queue, queue)
+        else:
+            super()._loop1(queue, messages_fetched)
+
+
+class RedisChannel(redis.Channel):
+    QoS = SlotFreeingQoS
+
+
+class RedisTransport(redis.Transport):
+    Channel = RedisChannel
+
+
+class SentinelChannel(redis.SentinelChannel):
+    QoS = SlotFreeingQoS
+
+
+class SentinelTransport(redis.SentinelTransport):
+    Channel = SentinelChannel
+
+
+class SQSTransport(SQS.Transport):
+    Channel = PatientSQSChannel
+
+
+MENDED: Final = {
+    "amqps": EachHostVerifiedTransport,
+    "redis": RedisTransport,
+    "rediss": RedisTransport,
+    "sentinel": SentinelTransport,
+    "sqs": SQSTransport,
+}
 
 
 def install() -> None:
     """Make kombu use the classes above. Call before the first connection."""
-    TRANSPORT_ALIASES["amqps"] = f"{__name__}:{EachHostVerifiedTransport.__name__}"
+    for scheme, transport in MENDED.items():
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
+    SQS.AsyncSQSConnection = PatientSQSConnection

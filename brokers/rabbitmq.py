@@ -4,39 +4,21 @@ import ssl
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final
 
-from kombu import Connection, Queue
+from kombu import Connection
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from brokers import mended
 from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.publishing import Confirms
 from brokers.rabbitmq_management import inspect_nodes
+from brokers.rabbitmq_queue import DeadLetteredQueue
 from brokers.rabbitmq_server import inspect_dead_letters, inspect_queue, inspect_version, try_to_publish
 from brokers.urls import BrokerUrl, parse_urls, scheme_of
 from brokers.wire import TaskMessage
 from settings.masking import SecretUrl
 
-mended.install()
-
 PORTS: Final = {"amqp": 5672, "amqps": 5671}
-
-
-class DeadLetteredQueue(Queue):
-    """A queue that is declared together with the queue of its dead letters.
-
-    Without that, whoever declares it first (worker, publisher) makes a queue whose dead letters vanish.
-    """
-
-    @property
-    def dead_letters(self) -> Queue:
-        """Where a message goes that was delivered too often or was rejected; for people to look at."""
-        return Queue(f"{self.name}.dead", queue_arguments={"x-queue-type": "quorum"})
-
-    def declare(self, nowait: bool = False, channel: Any = None) -> str:
-        self.dead_letters.declare(nowait=nowait, channel=channel or self.channel)
-        return super().declare(nowait=nowait, channel=channel)
 
 
 class RabbitMQProfile(ChannelProfile):
@@ -80,12 +62,6 @@ class RabbitMQProfile(ChannelProfile):
     """Messages that a worker takes in advance, times its concurrency. RabbitMQ redelivers at once what a killed worker
     held, so taking a few costs nothing and is faster (3,005 instead of 2,292 tasks/s)."""
 
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: SecretUrl) -> SecretUrl:
-        _parse(url.get_secret_value())
-        return url
-
     @field_validator("management_url")
     @classmethod
     def _check_management_url(cls, url: SecretUrl | None) -> SecretUrl | None:
@@ -93,24 +69,23 @@ class RabbitMQProfile(ChannelProfile):
             raise ValueError("is no URL of the management plugin: write http://user:password@host:15672.")
         return url
 
-    @property
-    def address(self) -> str:
-        return f"{self.title} at {', '.join(each.place for each in _parse(self.url.get_secret_value()))}"
+    @classmethod
+    def parse_url(cls, text: str) -> list[BrokerUrl]:
+        return parse_urls(text, PORTS)
 
     @property
     def access_hint(self) -> str:
         return f"Check user, password and virtual host in {self.variable_of('url')} (rabbitmqctl list_permissions)."
 
     def connection_settings(self) -> dict[str, Any]:
-        addresses = _parse(self.url.get_secret_value())
         settings = {
-            "broker_url": ";".join(map(str, addresses)),
+            "broker_url": self.broker_url,
             "broker_transport_options": {"confirm_publish": True},
             "broker_connection_timeout": self.connect_timeout_seconds,
             "broker_heartbeat": self.heartbeat_seconds,
             "worker_prefetch_multiplier": self.prefetch_multiplier,
         }
-        if addresses[0].scheme == "amqps":
+        if self.addresses[0].scheme == "amqps":
             # Left alone, kombu does not verify that the certificate is this host's. None: the one connected to.
             ca_certs = str(self.ca_certs) if self.ca_certs else None
             settings["broker_use_ssl"] = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": ca_certs, "server_hostname": None}
@@ -123,14 +98,7 @@ class RabbitMQProfile(ChannelProfile):
         return super().celery_settings(queues) | {"task_routes": {"*": {"queue": queues[0], **publishing}}}
 
     def queue(self, name: str) -> DeadLetteredQueue:
-        arguments = {
-            "x-queue-type": "quorum",
-            "x-delivery-limit": self.delivery_limit,
-            # The default exchange leads to the queue of that name: there is no exchange to forget.
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": f"{name}.dead",
-        }
-        return DeadLetteredQueue(name, routing_key=name, queue_arguments=arguments)
+        return DeadLetteredQueue.of(name, delivery_limit=self.delivery_limit)
 
     def _open(self, connection: Connection) -> Any:
         channel = super()._open(connection)
@@ -162,11 +130,3 @@ class RabbitMQProfile(ChannelProfile):
             yield try_to_publish(channel)
         if self.management_url:
             yield from inspect_nodes(self.management_url.get_secret_value())
-
-
-def _parse(text: str) -> list[BrokerUrl]:
-    """Return the addresses in `text`. Raises ValueError with what is wrong and the cure, without quoting the URL."""
-    scheme = scheme_of(text)
-    if scheme not in PORTS:
-        raise ValueError("is no URL of RabbitMQ: start with amqp:// or amqps://.")
-    return parse_urls(text, default_port=PORTS[scheme])

@@ -7,7 +7,7 @@ Redis does not deliver every message at least once.
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
@@ -70,35 +70,30 @@ class RedisProfile(ChannelProfile):
     """Messages that a worker takes in advance, times its concurrency. More is not faster on Redis, and what a killed
     worker held waits for the visibility timeout."""
 
-    @field_validator("url")
     @classmethod
-    def _check_url(cls, url: SecretUrl) -> SecretUrl:
-        parse_redis_url(url.get_secret_value())
-        return url
+    def parse_url(cls, text: str) -> list[BrokerUrl]:
+        return parse_redis_url(text)
 
     @property
     def address(self) -> str:
-        addresses = self._addresses
-        places = ", ".join(each.place for each in addresses)
-        if addresses[0].scheme == "sentinel":
-            return f"{self.title} '{self.sentinel_master}' of the Sentinels at {places}"
-        return f"{self.title} at {places}"
+        master = f" (for {self.sentinel_master!r}, as Sentinels)" if self._scheme == "sentinel" else ""
+        return f"{super().address}{master}"
 
     @property
     def access_hint(self) -> str:
         return f"Check user, password and database in {self.variable_of('url')}."
 
     @property
-    def _addresses(self) -> list[BrokerUrl]:
-        return parse_redis_url(self.url.get_secret_value())
+    def _scheme(self) -> str:
+        return self.addresses[0].scheme
 
     def connection_settings(self) -> dict[str, Any]:
         settings = {
-            "broker_url": ";".join(map(str, self._addresses)),
+            "broker_url": self.broker_url,
             "broker_transport_options": self._transport_options(),
             "worker_prefetch_multiplier": self.prefetch_multiplier,
         }
-        if self._addresses[0].scheme == "rediss":
+        if self._scheme == "rediss":
             # Left alone, kombu takes rediss:// as leave to accept any certificate.
             ca_certs = str(self.ca_certs) if self.ca_certs else None
             settings["broker_use_ssl"] = {"ssl_cert_reqs": "required", "ssl_ca_certs": ca_certs}
@@ -121,7 +116,7 @@ class RedisProfile(ChannelProfile):
             "priority_steps": [0],
             "global_keyprefix": self.key_prefix,
         }
-        if self._addresses[0].scheme == "sentinel":
+        if self._scheme == "sentinel":
             password = self.sentinel_password.get_secret_value() if self.sentinel_password else None
             # One try each: the next Sentinel is asked instead of the same one again.
             options |= {"master_name": self.sentinel_master}

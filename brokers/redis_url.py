@@ -3,7 +3,6 @@
 from typing import Final
 
 from brokers.urls import BrokerUrl, parse_socket, parse_urls, scheme_of
-from settings.errors import any_of
 
 #: Schemes of servers on the network, with their usual ports.
 NETWORK_SCHEMES: Final = {"redis": 6379, "rediss": 6379, "sentinel": 26379}
@@ -29,10 +28,7 @@ def parse_redis_url(text: str) -> list[BrokerUrl]:
         raise ValueError(f"asks for Redis Cluster, but {NO_CLUSTER}. {CLUSTER_CURE}")
     if scheme in SOCKET_SCHEMES:
         return [parse_socket(text)]
-    if scheme not in NETWORK_SCHEMES:
-        known = any_of(f"{each}://" for each in (*NETWORK_SCHEMES, "unix"))
-        raise ValueError(f"is no URL of Redis: start with {known}.")
-    addresses = parse_urls(text, default_port=NETWORK_SCHEMES[scheme])
+    addresses = parse_urls(text, NETWORK_SCHEMES)
     database = addresses[0].path.strip("/")
     if database and not database.isdigit():
         raise ValueError("has no number of a database behind the host: end with /0.")

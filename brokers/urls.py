@@ -1,7 +1,10 @@
 """Broker URLs, checked before a library sees them: a library quotes what it cannot parse, password and all."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from settings.errors import any_of
 
 
 def scheme_of(url: str) -> str:
@@ -38,14 +41,16 @@ class BrokerUrl:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse_urls(text: str, *, default_port: int) -> list[BrokerUrl]:
-    """Return the addresses in `text`, one or several separated by `;`.
+def parse_urls(text: str, ports: Mapping[str, int]) -> list[BrokerUrl]:
+    """Return the addresses in `text`, one or several separated by `;`. `ports` are the usual ones of each scheme.
 
     All get the credentials and the path of the first unless they have their own: kombu takes each address by
     itself and would log in to the second one as nobody.
     Raises ValueError with what is wrong and the cure, without quoting the URL.
     """
-    first, *others = [_parse(part.strip(), default_port) for part in text.split(";") if part.strip()]
+    if scheme_of(text) not in ports:
+        raise ValueError(f"is not the URL of such a broker: start with {any_of(f'{each}://' for each in ports)}.")
+    first, *others = [_parse(part.strip(), ports) for part in text.split(";") if part.strip()]
     if {other.scheme for other in others} - {first.scheme}:
         raise ValueError("mixes schemes: write the same one before each host.")
     return [
@@ -57,7 +62,7 @@ def parse_urls(text: str, *, default_port: int) -> list[BrokerUrl]:
     ]
 
 
-def _parse(text: str, default_port: int) -> BrokerUrl:
+def _parse(text: str, ports: Mapping[str, int]) -> BrokerUrl:
     parts = _split(text)
     try:
         host, port = parts.hostname, parts.port
@@ -71,7 +76,7 @@ def _parse(text: str, default_port: int) -> BrokerUrl:
         raise ValueError("names no host: write scheme://host:port/.")
     if parts.query or parts.fragment:
         raise ValueError("has options after the host: set the variables listed in docs/settings.md instead.")
-    return BrokerUrl(parts.scheme, _credentials(parts), host, port or default_port, parts.path)
+    return BrokerUrl(parts.scheme, _credentials(parts), host, port or ports.get(parts.scheme, 0), parts.path)
 
 
 def parse_socket(text: str) -> BrokerUrl:
