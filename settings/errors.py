@@ -69,7 +69,8 @@ def describe(problem: Mapping[str, Any], value: str) -> str:
             return "does not exist: give the path of a file that can be read."
         case kind if kind in _BOUNDS:
             words, bound = _BOUNDS[kind]
-            return words.format(context[bound])
+            limit = context[bound]
+            return words.format(f"{limit:g}" if isinstance(limit, float) else limit)
         case kind if kind.startswith("url_"):
             return f"is not a URL ({context.get('error', 'it cannot be parsed')}): write scheme://host:port/path."
     return f"will not do: {problem['msg'][:1].lower()}{problem['msg'][1:]}."

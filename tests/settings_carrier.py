@@ -36,7 +36,7 @@ class Carrier(EnvSettings):
     insured: bool = False
     """Whether it may break things."""
 
-    load_factor: float = 0.5
+    load_factor: float = Field(default=0.5, gt=0)
     """How full it is."""
 
     pin: SecretStr = SecretStr("")

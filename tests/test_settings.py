@@ -75,6 +75,7 @@ def test_a_replaced_value_is_checked_and_names_the_variable_that_gave_it() -> No
         ("STOP_TIMEOUT", "0", "CARRIER_STOP_TIMEOUT='0' is too small: the least is 1."),
         ("STOP_TIMEOUT", "61", "CARRIER_STOP_TIMEOUT='61' is too large: the most is 60."),
         ("INSURED", "maybe", "CARRIER_INSURED='maybe' is neither true nor false: write true or false."),
+        ("LOAD_FACTOR", "0", "CARRIER_LOAD_FACTOR='0' is too small: it must be more than 0."),
         ("LOAD_FACTOR", "full", "CARRIER_LOAD_FACTOR='full' is not a number: write one such as 2 or 0.5."),
     ],
 )
