@@ -8,19 +8,20 @@ from typing import Any
 
 from celery.schedules import crontab
 
-from brokers import PROFILES, BrokerProfile, load_profile
-from settings.base import PROJECT_ROOT, load
+from brokers import PROFILES, BrokerProfile, profile_class
+from settings import PROJECT_ROOT
 from settings.errors import SettingsError
 from settings.outbox import OutboxSettings
-from settings.service import ServiceSettings
+from settings.service import ServiceSettings, load_service
+from settings.web import WebSettings
 
 
 def _load_environment() -> tuple[ServiceSettings, OutboxSettings, BrokerProfile]:
     """Read every setting, or exit with the list of what is wrong: a user's mistake is not worth a traceback."""
     try:
-        service, outbox = load(ServiceSettings, OutboxSettings, also_known=PROFILES.values())
-        url = service.celery_broker_url
-        profile = load_profile(service.broker, celery_broker_url=url.get_secret_value() if url else None)
+        service, outbox, profile = load_service(profile_class, also_known=[*PROFILES.values(), WebSettings])
+        if service.celery_broker_url:
+            profile = profile.with_url(service.celery_broker_url.get_secret_value())
         return service, outbox, profile
     except SettingsError as error:
         sys.exit(str(error))

@@ -34,8 +34,15 @@ SQLITE_BUSY_SECONDS = 20
 #: order answered with 201 survives a power cut; WAL's usual NORMAL may lose the last ones.
 SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
 
-#: A PostgreSQL that does not answer is given up after this long.
-POSTGRESQL_CONNECT_SECONDS = 5
+#: A PostgreSQL that does not answer is given up: while connecting after 5 s, later after about 15 s, also when a
+#: connection was cut silently. Options of libpq.
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
 
 #: A request waits this long for a connection of the pool.
 POOL_WAIT_SECONDS = 10
@@ -105,7 +112,7 @@ def _postgresql(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "CONN_MAX_AGE": CONN_MAX_AGE_SECONDS,
         **config,
-        "OPTIONS": {"connect_timeout": POSTGRESQL_CONNECT_SECONDS} | config.get("OPTIONS", {}),
+        "OPTIONS": POSTGRESQL_OPTIONS | config.get("OPTIONS", {}),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 from django.db.utils import ConnectionHandler
 
 from settings import PROJECT_ROOT
+from settings.connections import POSTGRESQL_OPTIONS
 from settings.secret_key import kept_key
 from settings.service import ServiceSettings
 from tests.settings_carrier import problem, problems, service
@@ -106,7 +107,7 @@ def test_postgresql_keeps_its_connections_and_checks_them() -> None:
         "db",
         5433,
     ]
-    assert config["OPTIONS"] == {"connect_timeout": 5, "sslmode": "require"}
+    assert config["OPTIONS"] == {**POSTGRESQL_OPTIONS, "sslmode": "require"}
     assert config["CONN_MAX_AGE"] > 0
     assert config["CONN_HEALTH_CHECKS"]
     assert config["ATOMIC_REQUESTS"]
