@@ -86,7 +86,7 @@ def main() -> None:
         prog="make run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--broker", choices=sorted(EMBEDDED), default="redis")
-    parser.add_argument("--port", type=int, default=8000, help="where the service listens on 127.0.0.1 (default: 8000)")
+    parser.add_argument("--port", type=int, default=8000, help="port of the service on 127.0.0.1 (default: 8000)")
     options = parser.parse_args()
     if not port_is_free(options.port):
         sys.exit(f"Port {options.port} is in use. Choose another: make run PORT={options.port + 1}")

@@ -52,8 +52,8 @@ def wait_for_mail(directory: Path, order_number: str) -> EmailMessage | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make order", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="where the service listens on 127.0.0.1 (default: 8000)")
-    parser.add_argument("--mailbox", type=Path, default=Path("var/mail"), help="where its e-mails are kept (default: var/mail)")
+    parser.add_argument("--port", type=int, default=8000, help="port of the service on 127.0.0.1 (default: 8000)")
+    parser.add_argument("--mailbox", type=Path, default=Path("var/mail"), help="where e-mails are kept (var/mail)")
     options = parser.parse_args()
     try:
         order, _ = place_order(f"http://127.0.0.1:{options.port}")

@@ -1,6 +1,7 @@
 """Django's settings module: the typed environment and the broker's profile under Django's and Celery's names.
 
-Nothing is decided here that depends on the environment; the variables and their meaning are in `settings/` and `brokers/`.
+Nothing is decided here that depends on the environment: its variables and what they mean are in `settings/` and
+`brokers/`.
 """
 
 import sys
