@@ -43,8 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if unknown := set(chosen(config, option)) - set(known):
             raise pytest.UsageError(f"--{option}={','.join(unknown)}: choose from {', '.join(known)}")
     servers = config.stash[SERVERS] = Servers()
-    # Whatever a test of the views or models publishes goes to a real broker, too.
-    isolate(os.environ, **servers.broker("redis").env)
+    # Whatever a test of the views or models publishes goes to a real broker, too. No test ever sees the developer's
+    # database: this one has no tables.
+    isolate(os.environ, DATABASE_URL=servers.databases("sqlite").url("nobody"), **servers.broker("redis").env)
     django.setup()
 
 
@@ -76,6 +77,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if wanted & {"db", "transactional_db"} or metafunc.definition.get_closest_marker("django_db"):
         metafunc.fixturenames.append("django_database")
         metafunc.parametrize("django_database", databases, indirect=True, scope="session")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Set `django_database` up before anything uses a database: pytest forgets names added while it multiplies."""
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "django_database" in item.callspec.params:
+        item.fixturenames[:] = ["django_database", *(name for name in item.fixturenames if name != "django_database")]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
