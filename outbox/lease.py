@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import DatabaseError, connection
-
 from outbox import ledger
 
 logger = logging.getLogger(__name__)
@@ -26,46 +24,43 @@ class LeaseKeeper:
 
     lease_seconds: float
     renew_seconds: float
-    _held: dict[UUID, tuple[ledger.Claim, float]] = field(default_factory=dict)
-    """Each claim and since when (monotonic)."""
+    _held: dict[tuple[UUID, int], tuple[ledger.Claim, float]] = field(default_factory=dict)
+    """Each claim and since when (monotonic). Of one message this process may hold two, one of them lost."""
     _thread: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def keep(self, claim: ledger.Claim) -> Iterator[None]:
         """Renew the lease of `claim` while the block runs."""
-        self._held[claim.id] = (claim, time.monotonic())
-        if self._thread is None:
-            self._start()
-        try:
-            yield
-        finally:
-            del self._held[claim.id]
-
-    def _start(self) -> None:
+        held = claim.id, claim.attempt
         with self._lock:
+            self._held[held] = (claim, time.monotonic())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="outbox-lease", daemon=True)
                 self._thread.start()
+        try:
+            yield
+        finally:
+            # A renewal that is under way ends first: one that came after the claim was settled would undo that.
+            with self._lock:
+                del self._held[held]
 
     def _run(self) -> None:
         while True:
             time.sleep(self.renew_seconds)
-            # A copy: tasks begin and end meanwhile.
-            due = time.monotonic() - self.renew_seconds
-            claims = [claim for claim, since in list(self._held.values()) if since <= due]
-            if claims:
-                self._renew(claims)
+            try:
+                with self._lock:
+                    self._renew()
+            except Exception:  # whatever it was, the next renewal may succeed
+                logger.warning("Cannot renew the leases of running tasks", exc_info=True)
 
-    def _renew(self, claims: list[ledger.Claim]) -> None:
-        try:
-            kept = ledger.renew(claims, lease_seconds=self.lease_seconds)
-        except DatabaseError:
-            logger.warning("Cannot renew the leases of %d running tasks: the database is away", len(claims))
-            connection.close()
-            return
+    def _renew(self) -> None:
+        # Also those that began a while ago: they cannot all wait for the round after the next.
+        begun = time.monotonic() - self.renew_seconds / 2
+        claims = [claim for claim, since in self._held.values() if since <= begun]
+        kept = ledger.renew(claims, lease_seconds=self.lease_seconds) if claims else set()
         for claim in claims:
-            if claim.id not in kept and claim.id in self._held:
+            if claim.id not in kept:
                 logger.warning("Lost the lease of %s: another attempt may run beside this one", claim.id)
 
 
@@ -75,7 +70,4 @@ _keepers: dict[int, LeaseKeeper] = {}
 def current_keeper(*, lease_seconds: float, renew_seconds: float) -> LeaseKeeper:
     """The keeper of this process: a pool process that was forked off needs a thread of its own."""
     pid = os.getpid()
-    if pid not in _keepers:
-        _keepers.clear()
-        _keepers[pid] = LeaseKeeper(lease_seconds, renew_seconds)
-    return _keepers[pid]
+    return _keepers.get(pid) or _keepers.setdefault(pid, LeaseKeeper(lease_seconds, renew_seconds))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps, loads
 
 from brokers.wire import TaskMessage
@@ -22,6 +23,12 @@ MOST_DOUBLINGS = 6
 SPENT = "The process that ran it was killed (out of memory, time limit, power) in its last attempt."
 EXPIRED = "It expired before a worker could run it."
 
+#: Whether no attempt is left, as SQL; what was tried before a replay does not count.
+SPENT_ATTEMPTS = "attempts - replayed_after >= max_attempts"
+
+#: How much of an error is kept, from its end, where a traceback names it.
+ERROR_CHARACTERS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -29,10 +36,17 @@ class Claim:
 
     id: UUID
     attempt: int
+    """The fencing number."""
+    retries: int
+    """How often it was tried before, since it was enqueued or last replayed."""
     max_attempts: int | None
-    args: list[Any]
-    kwargs: dict[str, Any]
-    headers: dict[str, Any]
+    arguments: str
+    headers: str
+
+    def decode(self) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+        """Arguments, keyword arguments and headers. Raises ValueError for a type that nobody registered here."""
+        args, kwargs = loads(self.arguments)
+        return args, kwargs, loads(self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ def enqueue(
     priority: int = 0,
     countdown: float = 0,
     eta: datetime | None = None,
-    expires: datetime | None = None,
+    expires: datetime | float | None = None,
     max_attempts: int | None = None,
     headers: dict[str, Any] | None = None,
     occurrence: str | None = None,
@@ -61,28 +75,40 @@ def enqueue(
     """Write one message; it exists when the caller's transaction commits (at once outside of one).
 
     Returns its id; if `occurrence` has been enqueued before, the id of that message, and writes none.
-    Raises kombu's `EncodeError` for arguments that Celery's JSON cannot carry.
+    Times are moments, or seconds from now. Raises kombu's `EncodeError` for what Celery's JSON cannot carry.
     """
-    due, due_param = ("%s", timestamp(eta)) if eta else (later("%s"), countdown)
+    due, due_param = _time(eta or countdown)
+    expire, expire_param = _time(expires)
     columns = {
         "id": key(id or new_message_id()),
         "task": task,
-        "arguments": dumps([list(args), kwargs]),
-        "headers": dumps(headers or {}),
+        "arguments": _encode([list(args), kwargs], f"the arguments of {task}"),
+        "headers": _encode(headers or {}, f"the headers of {task}"),
         "queue": queue,
         "priority": priority,
-        "expires_at": timestamp(expires),
         "max_attempts": max_attempts,
         "occurrence": occurrence,
     }
     [(message_id,)] = query(
-        f"""INSERT INTO outbox_message ({", ".join(columns)}, due_at, created_at,
-        state, attempts, publishes, last_error, history)
-        VALUES ({marks(columns)}, {due}, {now()}, 'pending', 0, 0, '', '')
+        f"""INSERT INTO outbox_message ({", ".join(columns)}, due_at, expires_at, created_at,
+        state, attempts, replayed_after, publishes, last_error, history)
+        VALUES ({marks(columns)}, {due}, {expire}, {now()}, 'pending', 0, 0, 0, '', '')
         ON CONFLICT (occurrence) DO UPDATE SET occurrence = excluded.occurrence RETURNING id""",
-        [*columns.values(), due_param],
+        [*columns.values(), due_param, expire_param],
     )
     return uuid(message_id)
+
+
+def _encode(value: Any, what: str) -> str:
+    try:
+        return dumps(value)
+    except (TypeError, ValueError) as error:
+        raise EncodeError(f"A row of the outbox cannot keep {what}: {error}. Pass an id instead.") from error
+
+
+def _time(when: datetime | float | None) -> tuple[str, Any]:
+    """A moment, or one so many seconds from now by the database's clock, as SQL and its parameter."""
+    return (later("%s"), when) if isinstance(when, int | float) else ("%s", timestamp(when))
 
 
 # --- The relay --------------------------------------------------------------------------------------------------------
@@ -99,7 +125,7 @@ def take_due(queue: str, *, limit: int, lost_after_seconds: float) -> list[TaskM
         AND due_at <= {now()} AND finished_at IS NULL AND state <> 'published'
         ORDER BY due_at LIMIT %(limit)s {skip_locked()}"""
     )
-    spent = "state = 'running' AND attempts >= max_attempts"
+    spent = f"state = 'running' AND {SPENT_ATTEMPTS}"
     expired = f"expires_at <= {now()}"
     rows = query(
         # Materialized, or PostgreSQL may choose to look for what is due, and lock it, once for every row.
@@ -175,21 +201,21 @@ def claim(id: UUID, task: str, *, lease_seconds: float) -> Claim | None:
     of another task, or was never there.
     """
     rows = persist(
-        f"""UPDATE outbox_message SET state = 'running', attempts = attempts + 1, due_at = {later("%s")}
-        WHERE id = %s AND task = %s AND finished_at IS NULL AND (state = 'published' OR due_at <= {now()})
-        AND (max_attempts IS NULL OR attempts < max_attempts) AND (expires_at IS NULL OR expires_at > {now()})
-        RETURNING attempts, max_attempts, arguments, headers""",
+        f"""UPDATE outbox_message SET state = 'running', attempts = attempts + 1, publishes = 0,
+        due_at = {later("%s")} WHERE id = %s AND task = %s
+        AND finished_at IS NULL AND (state = 'published' OR due_at <= {now()})
+        AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
+        RETURNING attempts, attempts - replayed_after - 1, max_attempts, arguments, headers""",
         [lease_seconds, key(id), task],
     )
-    if not rows:
-        return None
-    attempt, max_attempts, arguments, headers = rows[0]
-    args, kwargs = loads(arguments)
-    return Claim(id, attempt, max_attempts, args, kwargs, loads(headers))
+    return Claim(id, *rows[0]) if rows else None
 
 
 def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
-    """Extend the leases of `claims`; returns the ids of those that are still ours."""
+    """Extend the leases of `claims`; returns the ids of those that are still ours.
+
+    One that had already been published again is taken back. Not to be called for a claim that is being settled.
+    """
     values = ", ".join(["(%s, %s)"] * len(claims))
     rows = persist(
         f"""UPDATE outbox_message SET state = 'running', due_at = {later("%s")}
@@ -200,39 +226,53 @@ def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
 
 
 def complete(claim: Claim) -> bool:
-    """Settle: it is done. False if another attempt has been made meanwhile."""
+    """Settle: it is done. False if another attempt has been made meanwhile.
+
+    Also if it counts as dead or was discarded in the meantime: that it was done is the truth.
+    """
     return bool(
         persist(
             f"""UPDATE outbox_message SET state = 'done', finished_at = {now()}, last_error = ''
-            WHERE id = %s AND attempts = %s AND state <> 'dead' RETURNING id""",
+            WHERE id = %s AND attempts = %s RETURNING id""",
             [key(claim.id), claim.attempt],
         )
     )
 
 
-def retry(claim: Claim, *, error: str, countdown: float = 0, eta: datetime | None = None) -> bool:
-    """Settle: try again later, or dead if that was the last attempt. False if another attempt has been made."""
-    due, due_param = ("%s", timestamp(eta)) if eta else (later("%s"), countdown)
-    return bool(
-        persist(
-            f"""UPDATE outbox_message SET last_error = %s, publishes = 0, due_at = {due},
-            state = CASE WHEN attempts >= max_attempts THEN 'dead' ELSE 'pending' END,
-            finished_at = CASE WHEN attempts >= max_attempts THEN {now()} END
-            WHERE id = %s AND attempts = %s AND finished_at IS NULL RETURNING id""",
-            [error, due_param, key(claim.id), claim.attempt],
-        )
+def retry(
+    claim: Claim, *, error: str, countdown: float = 0, eta: datetime | None = None, max_attempts: int = 0
+) -> bool:
+    """Settle: try again later, or dead if that was the last attempt. False if there is nothing to settle any more.
+
+    `max_attempts` raises the message's own limit if it is higher.
+    """
+    due, due_param = _time(eta or countdown)
+    spent = f"{SPENT_ATTEMPTS} AND attempts - replayed_after >= %s"
+    rows = persist(
+        f"""UPDATE outbox_message SET last_error = %s, publishes = 0, due_at = {due},
+        max_attempts = CASE WHEN max_attempts < %s THEN %s ELSE max_attempts END,
+        state = CASE WHEN {spent} THEN 'dead' ELSE 'pending' END,
+        finished_at = CASE WHEN {spent} THEN {now()} END
+        WHERE id = %s AND attempts = %s AND finished_at IS NULL RETURNING id""",
+        [legible(error), due_param, *[max_attempts] * 4, key(claim.id), claim.attempt],
     )
+    return bool(rows)
 
 
 def bury(claim: Claim, *, error: str) -> bool:
-    """Settle: dead, for a reason that trying again would not change. False if another attempt has been made."""
+    """Settle: dead, for a reason that trying again would not change. False if there is nothing to settle any more."""
     return bool(
         persist(
             f"""UPDATE outbox_message SET state = 'dead', last_error = %s, finished_at = {now()}
             WHERE id = %s AND attempts = %s AND finished_at IS NULL RETURNING id""",
-            [error, key(claim.id), claim.attempt],
+            [legible(error), key(claim.id), claim.attempt],
         )
     )
+
+
+def legible(error: str) -> str:
+    """The end of `error` as every database can store it: an error may quote what the other side sent."""
+    return error[-ERROR_CHARACTERS:].encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 # --- People -----------------------------------------------------------------------------------------------------------
@@ -243,7 +283,7 @@ def replay(ids: Iterable[UUID], *, by: str) -> int:
     keys = [key(id) for id in ids]
     return run(
         f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, finished_at = NULL, expires_at = NULL,
-        publishes = 0, max_attempts = attempts + max_attempts, history = history || %s
+        publishes = 0, replayed_after = attempts, history = history || %s
         WHERE state = 'dead' AND id IN ({marks(keys)})""",
         [_note("replayed", by), *keys],
     ) if keys else 0  # fmt: skip

@@ -46,6 +46,8 @@ class Message(models.Model):
     """How often it was claimed. Also the fencing number: only the holder of the last attempt may settle."""
     max_attempts = models.PositiveIntegerField(null=True, blank=True)
     """After how many attempts it is dead; null: never."""
+    replayed_after = models.PositiveIntegerField(default=0)
+    """How many attempts had been made when it was last replayed; only those after count towards `max_attempts`."""
     publishes = models.PositiveIntegerField(default=0)
     """How often the broker was given it since it was last due; each time it has longer before it counts as lost."""
     last_error = models.TextField(blank=True, default="")

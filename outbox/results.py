@@ -61,7 +61,7 @@ class LedgerBackend(BaseBackend):
             "status": state,
             "result": TaskDiedError(last_line(message.last_error)) if failed else None,
             "traceback": message.last_error or None,
-            "retries": max(message.attempts - 1, 0),
+            "retries": max(message.attempts - message.replayed_after - 1, 0),
             "date_done": message.finished_at,
             "name": message.task,
         }

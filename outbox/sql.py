@@ -30,7 +30,8 @@ def later(seconds: str) -> str:
     """The database's clock plus `seconds` (an SQL expression), as SQL."""
     if is_postgresql():
         return f"statement_timestamp() + ({seconds}) * interval '1 second'"
-    return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', ({seconds}) || ' seconds')"
+    # printf: SQLite does not take 1e-05 for a number of seconds.
+    return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', printf('%%.6f seconds', {seconds}))"
 
 
 def skip_locked() -> str:

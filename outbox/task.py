@@ -8,8 +8,9 @@ Celery, with late acknowledgement.
 
 import logging
 import traceback
-from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from celery.contrib.django.task import DjangoTask
@@ -30,9 +31,8 @@ KEPT = frozenset({"countdown", "eta", "expires", "headers", "occurrence", "prior
 #: Options that say how a message travels, which is the relay's business, or what the ledger does anyway.
 MOOT = frozenset(
     {
-        "add_to_parent", "compression", "connection", "delivery_mode", "exchange", "ignore_result", "immediate",
-        "mandatory", "parent_id", "producer", "publisher", "retry", "retry_policy", "root_id", "route_name",
-        "router", "routing_key", "serializer",
+        "add_to_parent", "compression", "connection", "delivery_mode", "ignore_result", "immediate", "mandatory",
+        "parent_id", "producer", "publisher", "retry", "retry_policy", "root_id", "route_name", "router", "serializer",
     }
 )  # fmt: skip
 
@@ -41,8 +41,11 @@ MOOT = frozenset(
 BROKER_KEPT_DEFAULTS = {
     "autoretry_for": (),
     "max_retries": 3,
+    "retry_backoff": False,
+    "retry_backoff_max": 600,
     "acks_late": True,
     "reject_on_worker_lost": True,
+    "retry_on_worker_lost": True,
 }
 
 
@@ -64,7 +67,8 @@ class OutboxTask(DjangoTask):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not cls.durable:
+        # Only the class that opts out: one derived from it inherits what it chose.
+        if not cls.__dict__.get("durable", True):
             for name, value in BROKER_KEPT_DEFAULTS.items():
                 if name not in cls.__dict__:
                     setattr(cls, name, value)
@@ -91,23 +95,32 @@ class OutboxTask(DjangoTask):
         refuse_what_a_row_cannot_keep(self.name, link=link, link_error=link_error, shadow=shadow, **options)
         return self._enqueue(args or (), kwargs or {}, task_id, options)
 
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
+        self.apply_async_on_commit(args, kwargs)
+
+    def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
+        """`apply_async()` if durable: its row commits with the transaction, where a hook would come after, or never."""
+        (self.apply_async if self.durable else super().apply_async_on_commit)(*args, **kwargs)
+
     def _enqueue(self, args: Any, kwargs: Any, task_id: str | None, options: dict[str, Any]) -> Any:
         if self.typing:
             self.__header__(*args, **kwargs)
         if self._dump_pydantic_arguments is not None:
             args, kwargs = self._dump_pydantic_arguments(args, kwargs)
-        options = {**self._get_exec_options(), **options}
+        checked_queue(options.get("queue"), self.app.amqp.queues)
+        options = self.app.amqp.router.route({**self._get_exec_options(), **options}, self.name, args, kwargs)
+        max_retries = getattr(self, "retry_kwargs", {}).get("max_retries", self.max_retries)
         message_id = ledger.enqueue(
             self.name,
             args,
             kwargs,
             id=message_id_from(task_id),
-            queue=self.app.amqp.router.route(options, self.name, args, kwargs)["queue"].name,
+            queue=options["queue"].name if options.get("queue") else self.app.conf.task_default_queue,
             priority=checked_priority(options.get("priority")),
             countdown=options.get("countdown") or 0,
             eta=as_datetime(options.get("eta")),
             expires=as_datetime(options.get("expires")),
-            max_attempts=None if self.max_retries is None else self.max_retries + 1,
+            max_attempts=None if max_retries is None else max_retries + 1,
             headers=options.get("headers"),
             occurrence=options.get("occurrence"),
         )
@@ -115,37 +128,24 @@ class OutboxTask(DjangoTask):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         request = self.request
-        if request.called_directly or request.is_eager:
+        if request.called_directly or request.get("begun"):
             return super().__call__(*args, **kwargs)
-        if not self.durable or request.get("claim"):
-            return self.run(*args, **kwargs)
-        return self._run_claimed()
+        request.update(begun=True)  # from now on a call is one that the task makes to itself
+        return self._run_claimed() if self.durable and not request.is_eager else self.run(*args, **kwargs)
 
     def _run_claimed(self) -> Any:
         """Run the row that the delivered id stands for; what else the message says is not looked at."""
         try:
-            message_id = UUID(self.request.id)
+            message_id = UUID(str(self.request.id))
         except ValueError:
             raise Ignore(f"{self.request.id!r} is not the id of a message") from None
         claim = ledger.claim(message_id, self.name, lease_seconds=settings.OUTBOX.lease_seconds)
         if claim is None:
             raise Ignore(f"nothing to run for {message_id}: a duplicate or stale delivery")
-        self.request.update(
-            claim=claim, args=claim.args, kwargs=claim.kwargs, retries=claim.attempt - 1, headers=claim.headers
-        )
-        keeper = current_keeper(
-            lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds
-        )
-        with keeper.keep(claim):
-            return self._run_and_settle(claim)
-
-    def _run_and_settle(self, claim: ledger.Claim) -> Any:
         try:
-            result = self.run(*claim.args, **claim.kwargs)
+            result = self._run_leased(claim)
         except Retry as retry:
-            when = retry.when or 0
-            eta, countdown = (when, 0.0) if isinstance(when, datetime) else (None, float(when))
-            ledger.retry(claim, error=describe_error(retry.exc), eta=eta, countdown=countdown)
+            self._settle_retry(claim, retry)
             raise
         except Reject as reject:
             ledger.bury(claim, error=f"rejected: {reject.reason}")
@@ -159,6 +159,28 @@ class OutboxTask(DjangoTask):
         if not ledger.complete(claim):
             logger.warning("%s[%s] ended after its lease: another attempt was made", self.name, claim.id)
         return result
+
+    def _run_leased(self, claim: ledger.Claim) -> Any:
+        keeper = current_keeper(
+            lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds
+        )
+        with keeper.keep(claim):
+            args, kwargs, headers = claim.decode()
+            self.request.update(claim=claim, args=args, kwargs=kwargs, retries=claim.retries, headers=headers)
+            result = self.run(*args, **kwargs)
+            if asked := self.request.get("asked"):
+                raise asked
+            return result
+
+    def _settle_retry(self, claim: ledger.Claim, retry: Retry) -> None:
+        when = retry.when or 0
+        ledger.retry(
+            claim,
+            error=describe_error(retry.exc),
+            eta=as_datetime(when) if isinstance(when, datetime) else None,
+            countdown=0 if isinstance(when, datetime) else when,
+            max_attempts=self.request.get("max_attempts", 0),
+        )
 
     def retry(
         self,
@@ -180,20 +202,26 @@ class OutboxTask(DjangoTask):
                 f"{self.name}.retry() cannot change arguments or options: the row keeps the first ones. "
                 "Enqueue a new task instead."
             )
-        limit = claim.max_attempts if max_retries is None else max_retries + 1
-        if exc is not None and is_permanent(exc):
-            raise exc
-        if limit is not None and claim.attempt >= limit:
-            self._raise_spent(exc, claim)
+        self._raise_what_is_final(exc, claim, claim.max_attempts if max_retries is None else max_retries + 1)
+        if max_retries is not None:
+            self.request.update(max_attempts=max_retries + 1)
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
         retry = Retry(exc=exc, when=eta or countdown)
         if throw:
             raise retry
+        self.request.update(asked=retry)
         return retry
 
-    def _raise_spent(self, exc: BaseException | None, claim: ledger.Claim) -> NoReturn:
-        raise exc or MaxRetriesExceededError(f"{self.name}[{claim.id}] is out of attempts ({claim.attempt})")
+    def _raise_what_is_final(self, exc: BaseException | None, claim: ledger.Claim, limit: int | None) -> None:
+        """Raise `exc` if it is permanent or the last attempt has been made."""
+        spent = self.request.get("spent") or (limit is not None and claim.retries + 1 >= limit)
+        # Autoretry catches what is raised here, and asks again with a limit of its own.
+        self.request.update(spent=spent)
+        if exc is not None and (spent or is_permanent(exc)):
+            raise exc
+        if spent:
+            raise MaxRetriesExceededError(f"{self.name}[{claim.id}] is out of attempts ({claim.retries + 1})")
 
 
 def describe_error(error: BaseException | None) -> str:
@@ -213,12 +241,18 @@ def refuse_what_a_row_cannot_keep(task: str, **options: Any) -> None:
         )
 
 
-def message_id_from(task_id: str | None) -> UUID | None:
+def message_id_from(task_id: Any) -> UUID | None:
     """The message id that a Celery task id is; a task id of the caller's must be a UUID."""
     try:
-        return UUID(task_id) if task_id else None
+        return UUID(str(task_id)) if task_id else None
     except ValueError:
         raise OptionRefusedError(f"task_id={task_id!r} is not a UUID, which the id of a message must be.") from None
+
+
+def checked_queue(queue: Any, known: Collection[str]) -> None:
+    name = getattr(queue, "name", queue)
+    if name and name not in known:
+        raise OptionRefusedError(f"queue={name!r} is not one of QUEUES ({', '.join(known)}): nobody would relay it.")
 
 
 def checked_priority(priority: int | None) -> int:
@@ -229,11 +263,8 @@ def checked_priority(priority: int | None) -> int:
     return priority
 
 
-def as_datetime(when: Any) -> datetime | None:
-    """A point in time from what Celery takes: a datetime (naive: in the current time zone), ISO text, or seconds."""
-    if when is None:
-        return None
-    if isinstance(when, (int, float)):
-        return timezone.now() + timedelta(seconds=when)
+def as_datetime(when: Any) -> Any:
+    """A moment from a datetime (naive: in the current time zone) or its ISO text; seconds from now as they are."""
     moment = datetime.fromisoformat(when) if isinstance(when, str) else when
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    naive = isinstance(moment, datetime) and timezone.is_naive(moment)
+    return timezone.make_aware(moment) if naive else moment

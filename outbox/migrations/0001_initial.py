@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField(blank=True, null=True)),
                 ('attempts', models.PositiveIntegerField(default=0)),
                 ('max_attempts', models.PositiveIntegerField(blank=True, null=True)),
+                ('replayed_after', models.PositiveIntegerField(default=0)),
                 ('publishes', models.PositiveIntegerField(default=0)),
                 ('last_error', models.TextField(blank=True, default='')),
                 ('occurrence', models.CharField(blank=True, max_length=255, null=True, unique=True)),
