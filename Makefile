@@ -37,6 +37,9 @@ order: install ## Post a sample order to the running service and show its e-mail
 test: install ## Run all tests on real brokers and databases (ARGS="-k name" for some)
 	@$(PYTHON) -m pytest $(ARGS)
 
+compose-test: install ## Bring each compose file up, order, find the e-mail, and take it down (needs Docker)
+	@$(PYTHON) -m pytest tests/compose_check.py $(ARGS)
+
 check: install ## Lint, types, import rules, migrations, generated files
 	@ruff check .
 	@ruff format --check .
