@@ -5,15 +5,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from brokers import PROFILES
+from app.settings import SERVICE
 from settings import connections
 from settings.base import load
 from settings.errors import SettingsError
-from settings.service import ServiceSettings
 from settings.web import WebSettings
 
 try:
-    service, web = load(ServiceSettings, WebSettings, also_known=PROFILES.values())
+    (web,) = load(WebSettings)
 except SettingsError as error:
     sys.exit(str(error))
 
@@ -27,7 +26,7 @@ def is_no_health_check(record: logging.LogRecord) -> bool:
 bind = web.bind
 worker_class = "gthread"
 # SQLite has one write lock, and who waits for it sleeps in growing steps: one process is faster than several.
-workers = 1 if connections.is_sqlite(service.databases["default"]) else web.processes
+workers = 1 if connections.is_sqlite(SERVICE.databases["default"]) else web.processes
 threads = web.threads
 graceful_timeout = web.graceful_stop_seconds
 
@@ -40,7 +39,7 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 # We stop and restart the server by signals; its control socket would be written to the home directory.
 control_socket_disable = True
 
-loglevel = service.log_level.lower()
+loglevel = SERVICE.log_level.lower()
 accesslog = "-"
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
 logging.getLogger("gunicorn.access").addFilter(is_no_health_check)

@@ -27,8 +27,12 @@ UP_SECONDS = 600
 #: What the service itself consists of: containers of the image that is built here.
 PROCESSES = {"web", "relay", "worker", "beat"}
 
-#: Any free port, so that a stack of the user's is not in the way.
-FREE_PORTS = {"PORT": "0", "MAILPIT_PORT": "0", "BROKER_PORT": "0", "BROKER_UI_PORT": "0"}
+#: All that compose is told: where Docker is, and any free port, so that a stack of the user's is not in the way.
+#: Nothing else is set, as after a fresh clone.
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name.startswith("DOCKER_")},
+    **dict.fromkeys(("PORT", "MAILPIT_PORT", "BROKER_PORT", "BROKER_UI_PORT"), "0"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Stack:
         done = subprocess.run(
             [*command, "--file", f"compose.{self.broker}.yml", *arguments],
             cwd=ROOT,
-            env=os.environ | FREE_PORTS,
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
         )
@@ -123,6 +127,7 @@ def test_an_order_from_outside_is_confirmed_by_e_mail(stack: Stack) -> None:
 
     containers = stack.containers()
     assert containers.keys() > PROCESSES | {"postgres", "mailpit"}
+    assert len({containers[name]["Image"] for name in PROCESSES}) == 1
     for name, container in containers.items():
         check_container(name, container)
 
