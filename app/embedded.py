@@ -12,6 +12,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import amqp
 
@@ -34,7 +35,10 @@ class BrokerNotInstalledError(ServerError):
 
 
 class EmbeddedBroker(Server):
-    """A broker of our own. What it was given is there again after a restart, unless its class says otherwise."""
+    """A broker of our own."""
+
+    keeps_messages: ClassVar[bool] = True
+    """Whether messages it has confirmed are there again after a restart or a crash."""
 
     @abstractmethod
     def env_at(self, port: int) -> dict[str, str]:
@@ -91,7 +95,8 @@ class EmbeddedRedis(EmbeddedBroker):
 class EmbeddedRabbitMQ(EmbeddedBroker):
     """A private RabbitMQ node, if RabbitMQ is installed; works for any user, root too.
 
-    Its name is known to a port mapper (epmd) of its own only, so it meets no other node of this machine.
+    Its name is known to a port mapper (epmd) of its own only, so it meets no other node of this machine. A crash makes
+    it forget a queue that was declared in the last few seconds (Mnesia writes its log late), and what was in it.
     """
 
     title = "Private RabbitMQ"
@@ -149,9 +154,10 @@ class EmbeddedRabbitMQ(EmbeddedBroker):
 
 
 class EmbeddedSQS(EmbeddedBroker):
-    """moto's emulation of Amazon SQS. It keeps its queues in memory: a restart forgets them all."""
+    """moto's emulation of Amazon SQS. It keeps queues and messages in memory."""
 
     title = "Embedded SQS emulator"
+    keeps_messages = False
 
     def build_processes(self) -> list[ChildProcess]:
         return [self._child(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port))]

@@ -41,6 +41,7 @@ class PostgresServer(Server):
     """PostgreSQL with the user `anybroker`, who needs no password and may do everything."""
 
     title = "PostgreSQL"
+    options = OPTIONS
 
     @property
     def _user(self) -> str | None:
@@ -55,18 +56,17 @@ class PostgresServer(Server):
         data = self.directory / "data"
         if not data.exists():
             self._create(binaries, data)
-        command = [binaries / "postgres", "-D", data, "-p", str(self.port)]
-        for name, value in OPTIONS.items():
+        command: list[str | Path] = [binaries / "postgres", "-D", data, "-p", str(self.port)]
+        for name, value in self.options.items():
             command += ["-c", f"{name}={value}"]
         return [ChildProcess(command, env={"PATH": os.defpath}, log=self.log, cwd=self.directory, user=self._user)]
 
     def _create(self, binaries: Path, data: Path) -> None:
         if self._user:
             shutil.chown(self.directory, self._user)
-        command = [binaries / "initdb", "-D", data, "-U", "anybroker", "--auth=trust", "--encoding=UTF8", "--no-sync"]
-        subprocess.run(
-            [*command, "--locale=C"], check=True, capture_output=True, user=self._user, cwd=self.directory, env={}
-        )
+        options = ["-U", "anybroker", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        command = [str(binaries / "initdb"), "-D", str(data), *options]
+        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=self.directory, env={})
 
     def answers(self) -> bool:
         try:

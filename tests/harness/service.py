@@ -42,9 +42,13 @@ class ServiceProcess(ChildProcess):
         self._log_begin = self.log.stat().st_size if self.log.exists() else 0
         super().start()
 
+    def is_ready(self) -> bool:
+        """Whether it has said so since it was last started."""
+        return self._is_ready(self)
+
     def wait_until_ready(self) -> None:
         """Return when it is. Raises AssertionError with the end of its log if it ends or takes too long."""
-        wait_until(lambda: not self.is_running or self._is_ready(self), f"{self.name} to be ready")
+        wait_until(lambda: not self.is_running or self.is_ready(), f"{self.name} to be ready")
         assert self.is_running, f"{self.name} ended with status {self.returncode}:\n{self.log_tail()}"
 
     def restart(self) -> None:
@@ -83,7 +87,8 @@ class Surroundings:
 class Service:
     """One environment of the service: a web server, and as many relays, workers and beats as a test starts.
 
-    `variables` are added to the environment of every process, e.g. to lead it through a proxy.
+    `variables` are added to the environment of every process. Each `start_…` takes more for that process alone, e.g.
+    `start_worker(**broker.env_at(proxy.port))`, and waits until it is ready unless told not to.
     """
 
     def __init__(self, directory: Path, around: Surroundings, **variables: str) -> None:
@@ -114,22 +119,22 @@ class Service:
         for process in [start(wait=False) for start in starters]:
             process.wait_until_ready()
 
-    def start_web(self, *, wait: bool = True) -> ServiceProcess:
-        return self._start("web", ["-m", "gunicorn", "app.wsgi"], _web_answers, wait=wait)
+    def start_web(self, *, wait: bool = True, **variables: str) -> ServiceProcess:
+        return self._start("web", ["-m", "gunicorn", "app.wsgi"], _web_answers, variables, wait=wait)
 
-    def start_relay(self, name: str = "relay", *, wait: bool = True) -> ServiceProcess:
-        return self._start(name, ["manage.py", "relay"], says("Relaying "), wait=wait)
+    def start_relay(self, name: str = "relay", *, wait: bool = True, **variables: str) -> ServiceProcess:
+        return self._start(name, ["manage.py", "relay"], says("Relaying "), variables, wait=wait)
 
     def start_worker(
-        self, name: str = "worker", *, pool: str = "prefork", concurrency: int = 2, wait: bool = True
+        self, name: str = "worker", *, pool: str = "prefork", concurrency: int = 2, wait: bool = True, **variables: str
     ) -> ServiceProcess:
         command = ["-m", "celery", "-A", "app", "worker", "-l", "INFO", "-n", f"{name}@%h"]
         command += ["--pool", pool, "--concurrency", str(concurrency)]
-        return self._start(name, command, says(" ready."), wait=wait)
+        return self._start(name, command, says(" ready."), variables, wait=wait)
 
-    def start_beat(self, name: str = "beat", *, wait: bool = True) -> ServiceProcess:
+    def start_beat(self, name: str = "beat", *, wait: bool = True, **variables: str) -> ServiceProcess:
         command = ["-m", "celery", "-A", "app", "beat", "-l", "INFO"]
-        return self._start(name, command, says("beat: Starting"), wait=wait)
+        return self._start(name, command, says("beat: Starting"), variables, wait=wait)
 
     def depth(self) -> int:
         """How many messages the broker holds of this service's queue, those with a worker included."""
@@ -148,11 +153,22 @@ class Service:
         for process in self.processes:
             process.stop()
 
+    def kill(self) -> None:
+        """End every process at once."""
+        for process in self.processes:
+            process.kill()
+
     def _start(
-        self, name: str, command: list[str], is_ready: Callable[[ServiceProcess], bool], *, wait: bool
+        self,
+        name: str,
+        command: list[str],
+        is_ready: Callable[[ServiceProcess], bool],
+        variables: dict[str, str],
+        *,
+        wait: bool,
     ) -> ServiceProcess:
         log = self.directory / f"{name}.log"
-        process = ServiceProcess(command, env=self.env, log=log, is_ready=is_ready)
+        process = ServiceProcess(command, env={**self.env, **variables}, log=log, is_ready=is_ready)
         self.processes.append(process)
         process.start()
         if wait:

@@ -16,7 +16,6 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from app.processes import find_free_port
 from tests.harness.waiting import DEFAULT_SECONDS, wait_until
 
-
 # It reports every line of every dialogue.
 logging.getLogger("mail.log").setLevel(logging.WARNING)
 
@@ -81,8 +80,9 @@ class MailServer:
 
     def start(self) -> None:
         # Names are not looked up: the fault tests open many connections, and a resolver may be slow.
-        options = {"hostname": "127.0.0.1", "port": self.port, "server_hostname": "mail.test", "enable_SMTPUTF8": True}
-        self._controller = Controller(_Handler(self), **options)
+        self._controller = Controller(
+            _Handler(self), hostname="127.0.0.1", port=self.port, server_hostname="mail.test", enable_SMTPUTF8=True
+        )
         self._controller.start()
 
     def stop(self) -> None:
@@ -154,6 +154,7 @@ class MailServer:
                 return self._reply
             case Behaviour.ACCEPT_AND_DROP:
                 self._keep(envelope)
+                assert isinstance(server.transport, asyncio.Transport)
                 server.transport.abort()
             case _:
                 self._keep(envelope)

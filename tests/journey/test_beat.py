@@ -19,7 +19,7 @@ Message.objects.create(
 def test_a_due_schedule_sends_the_daily_summary_once(service: Service, mail_server: MailServer) -> None:
     service.manage("shell", "-c", LAST_SUMMARY)
     for start in (service.start_relay, service.start_worker, service.start_beat):
-        start()
+        start(wait=False)
 
     summary = mail_server.wait_for("Orders of")
 
