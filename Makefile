@@ -5,10 +5,12 @@ BROKER ?= redis
 PORT ?= 8000
 UV := $(shell command -v uv || echo var/tools/bin/uv)
 PYTHON := .venv/bin/python
+# Most tests wait for something; each of these processes has servers of its own. `make test ARGS="-n 0 ..."` runs one.
+PYTEST := $(PYTHON) -m pytest -n 4 --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run order test check format docs
+.PHONY: help install run order test conformance check format docs
 
 help: ## Print this index
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -35,7 +37,10 @@ order: install ## Post a sample order to the running service and show its e-mail
 	@$(PYTHON) -m app.sample_order
 
 test: install ## Run all tests on real brokers and databases (ARGS="-k name" for some)
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+conformance: install ## Faults at full length, on every broker or on BROKER=... only
+	@$(PYTEST) tests/conformance --fault-seconds 20 $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
 
 compose-test: install ## Bring each compose file up, order, find the e-mail, and take it down (needs Docker)
 	@$(PYTHON) -m pytest tests/compose_check.py $(ARGS)

@@ -36,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("anybroker")
     group.addoption("--broker", default=",".join(PROFILES), help="brokers to test on (default: %(default)s)")
     group.addoption("--database", default=",".join(DATABASES), help="databases to test on (default: %(default)s)")
+    group.addoption(
+        "--fault-seconds",
+        type=float,
+        default=5,
+        help="how long a fault of tests/conformance lasts (default: %(default)g)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if unknown := set(chosen(config, option)) - set(known):
             raise pytest.UsageError(f"--{option}={','.join(unknown)}: choose from {', '.join(known)}")
     servers = config.stash[SERVERS] = Servers()
+    if not runs_tests(config):
+        return
     # Whatever a test of the views or models publishes goes to a real broker, too. No test ever sees the developer's
     # database: this one has no tables.
     isolate(os.environ, DATABASE_URL=servers.databases("sqlite").url("nobody"), **servers.broker("redis").env)
@@ -52,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if servers := config.stash.get(SERVERS, None):
         servers.stop()
+
+
+def runs_tests(config: pytest.Config) -> bool:
+    """Whether this process runs tests itself; with `-n` others do, each with servers of its own."""
+    return hasattr(config, "workerinput") or not config.getoption("numprocesses")
 
 
 def chosen(config: pytest.Config, option: str) -> list[str]:
@@ -87,13 +100,25 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Install what the chosen tests need before the first of them runs: it is seen, and costs no test its time."""
-    if session.config.option.collectonly:
+    if session.config.option.collectonly or not runs_tests(session.config):
         return
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     specs = [spec for item in session.items if (spec := getattr(item, "callspec", None))]
-    needed = {value for spec in specs for value in spec.params.values() if isinstance(value, str)}
-    for name in sorted(needed):
-        session.config.stash[SERVERS].provide(name, reporter.write_line if reporter else print)
+    values = [value for spec in specs for value in spec.params.values()]
+    # A value is the name of a broker or database, or a place: several of those.
+    names = [name for value in values for name in (value if isinstance(value, tuple) else (value,))]
+    provide(session.config, sorted({name for name in names if isinstance(name, str)}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Install everything before several processes of pytest find it missing at the same time."""
+    provide(config, [*chosen(config, "broker"), *chosen(config, "database")])
+
+
+def provide(config: pytest.Config, names: list[str]) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for name in names:
+        config.stash[SERVERS].provide(name, reporter.write_line if reporter else print)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -106,7 +131,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Show what the service's processes wrote when a test of theirs fails."""
     report: pytest.TestReport = yield
-    service = getattr(item, "funcargs", {}).get("service")
+    arguments = getattr(item, "funcargs", {})
+    service = arguments.get("service") or getattr(arguments.get("site"), "service", None)
     if report.failed and isinstance(service, Service):
         for process in service.processes:
             report.sections.append((f"{process.name} ({process.log})", process.log_tail(60)))
@@ -145,7 +171,7 @@ def mail_server() -> Iterator[MailServer]:
 def service(tmp_path: Path, broker: EmbeddedBroker, database: Database, mail_server: MailServer) -> Iterator[Service]:
     service = Service(tmp_path, Surroundings(broker, database, mail_server))
     yield service
-    service.stop()
+    service.kill()
 
 
 @pytest.fixture

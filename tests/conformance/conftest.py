@@ -1,0 +1,112 @@
+"""One service in operation per broker and pool, shared by all cases: each of them finds it healthy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.processes import Server
+from tests.conftest import chosen
+from tests.harness.databases import PostgresDatabases
+from tests.harness.servers import Servers
+from tests.harness.service import Surroundings
+from tests.harness.site import Site
+from tests.harness.smtp import MailServer
+
+#: The pools that a worker may run; each has its own ways to lose a message.
+POOLS = ("prefork", "threads")
+
+#: Several relays, and a server that can go away: what production runs on.
+DATABASE = "postgresql"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a case that asks for `site` on every broker with every pool, or with those that its marker `pools` names."""
+    if "sites" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("pools")
+    pools = marker.args if marker else POOLS
+    module = metafunc.module.__name__.rpartition(".")[2]
+    places = [
+        # The cases of one module and one site run in one process, one after the other.
+        pytest.param(
+            (broker, DATABASE, pool), id=f"{broker}-{pool}", marks=pytest.mark.xdist_group(f"{broker}-{pool}-{module}")
+        )
+        for broker in chosen(metafunc.config, "broker")
+        for pool in pools
+    ]
+    metafunc.parametrize("sites", places, indirect=True, scope="session")
+
+
+class Sites:
+    """The site on one broker with one pool: opened when a case first asks for it, and anew after one that failed."""
+
+    def __init__(self, servers: Servers, broker: str, pool: str, directory: Path) -> None:
+        self._servers = servers
+        self._broker = broker
+        self._pool = pool
+        self._directory = directory
+        self._opened = 0
+        self._site: Site | None = None
+
+    def healthy(self) -> Site:
+        # The broker of the whole session, which a case elsewhere may have stopped.
+        self._servers.broker(self._broker)
+        if self._site is None:
+            self._site = self._open()
+        self._site.heal()
+        return self._site
+
+    def _open(self) -> Site:
+        databases = self._servers.databases(DATABASE)
+        assert isinstance(databases, PostgresDatabases)
+        mail_server = MailServer()
+        mail_server.start()
+        around = Surroundings(self._servers.broker(self._broker), databases.create(), mail_server)
+        self._opened += 1
+        directory = self._directory / str(self._opened)
+        directory.mkdir()
+        database_servers: list[Server] = [databases.server]
+        site = Site(directory, around, self._pool, database_servers)
+        try:
+            site.open()
+        except BaseException:
+            _close(site)
+            raise
+        return site
+
+    def close(self) -> None:
+        if self._site is not None:
+            _close(self._site)
+            self._site = None
+
+
+def _close(site: Site) -> None:
+    site.close()
+    site.mail_server.stop()
+    site.database.drop()
+
+
+@pytest.fixture(scope="session")
+def sites(
+    request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sites]:
+    broker, _, pool = request.param
+    sites = Sites(servers, broker, pool, tmp_path_factory.mktemp(f"{broker}-{pool}"))
+    yield sites
+    sites.close()
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, sites: Sites) -> Iterator[Site]:
+    """The service in operation, everything in order."""
+    failed_before = request.session.testsfailed
+    yield sites.healthy()
+    if request.session.testsfailed > failed_before:
+        sites.close()
+
+
+@pytest.fixture
+def fault_seconds(pytestconfig: pytest.Config) -> float:
+    """How long a fault lasts: a few seconds, or `--fault-seconds`."""
+    return float(pytestconfig.getoption("fault_seconds"))

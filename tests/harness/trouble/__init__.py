@@ -1,0 +1,1 @@
+"""A Django app of tasks that get a worker into trouble."""
