@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -150,10 +151,15 @@ class BrokerProfile(EnvSettings):
         )
         return f"CELERY_BROKER_URL is {kind} but BROKER={self.name}. {cure}"
 
+    @property
+    def trust_hint(self) -> str:
+        """What to do when the broker's certificate is not trusted."""
+        return f"Set {self.prefix()}CA_CERTS to the certificate of who issued it, and use the host name it is for."
+
     def celery_settings(self, queues: Sequence[str]) -> dict[str, Any]:
         """Return Celery's settings for this broker, in Celery's lower-case names; the first queue is the default."""
         return {
-            **COMMON_SETTINGS,
+            **deepcopy(COMMON_SETTINGS),
             "task_queues": [self.queue(name) for name in queues],
             "task_default_queue": queues[0],
             **self.connection_settings(),

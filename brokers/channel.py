@@ -46,8 +46,12 @@ class ChannelProfile(BrokerProfile):
         return ";".join(map(str, self.addresses))
 
     @property
+    def places(self) -> str:
+        return ", ".join(each.place for each in self.addresses)
+
+    @property
     def address(self) -> str:
-        return f"{self.title} at {', '.join(each.place for each in self.addresses)}"
+        return f"{self.title} at {self.places}"
 
     def less_patient(self) -> Self:
         """Return this profile without a timeout above STEP_SECONDS."""
@@ -64,17 +68,13 @@ class ChannelProfile(BrokerProfile):
             transport_options={**settings["broker_transport_options"], **one_try},
         )
 
-    def _open(self, connection: Connection) -> Any:
-        """Return the connection's channel, opening it if need be. No later step may take more than STEP_SECONDS."""
-        return connection.default_channel
-
     @contextmanager
     def new_channel(self) -> Iterator[Any]:
         """Lend a channel of a new connection, so that what is found out holds now."""
         with broker_errors(self):
             connection = self.connection()
             try:
-                yield self._open(connection)
+                yield connection.default_channel
             except BaseException:
                 # Without saying good-bye: a frozen broker would not answer that either.
                 connection.collect()
@@ -86,7 +86,7 @@ class ChannelProfile(BrokerProfile):
         with broker_errors(self), connections[self.connection()].acquire(block=True, timeout=STEP_SECONDS) as kept:
             was_open = kept.connected
             try:
-                return question(self._open(kept))
+                return question(kept.default_channel)
             except BrokerError:
                 raise
             except LIBRARY_ERRORS:
@@ -95,7 +95,7 @@ class ChannelProfile(BrokerProfile):
                     raise
             # It may only have been cut off while nobody used it. A new one knows.
             try:
-                return question(self._open(kept))
+                return question(kept.default_channel)
             except LIBRARY_ERRORS:
                 kept.collect()
                 raise

@@ -15,6 +15,7 @@ BrokerError
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
@@ -23,6 +24,7 @@ import amqp.exceptions
 import kombu.exceptions
 import redis.exceptions
 from botocore import exceptions as aws
+from redis.sentinel import MasterNotFoundError
 
 E = TypeVar("E", bound=BaseException)
 
@@ -38,6 +40,9 @@ LIBRARY_ERRORS: Final = (
 )
 
 _TIMEOUTS: Final = (TimeoutError, redis.exceptions.TimeoutError, aws.ConnectTimeoutError, aws.ReadTimeoutError)
+
+#: Some libraries describe the whole of a connection in an error.
+LONGEST_REASON: Final = 200
 
 #: The broker does not accept who we are, or that we do this.
 _DENIALS: Final = (
@@ -60,7 +65,12 @@ _AWS_DENIALS: Final = (
 )
 
 #: The broker is there and answers no.
-_REFUSALS: Final = (amqp.exceptions.AMQPError, aws.ClientError, redis.exceptions.ResponseError)
+_REFUSALS: Final = (
+    amqp.exceptions.ChannelError,
+    amqp.exceptions.IrrecoverableConnectionError,
+    aws.ClientError,
+    redis.exceptions.ResponseError,
+)
 
 #: What SQS calls the lack of a queue: the first in the older protocol's words.
 AWS_NO_QUEUE: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
@@ -86,7 +96,7 @@ class BrokerUnreachableError(BrokerError):
 
 
 class BrokerRefusedError(BrokerError):
-    """Raised when the broker answers but refuses us: wrong password, missing permission, not what it seems."""
+    """Raised when the broker answers, but one of us refuses: password, permission, certificate."""
 
 
 class QueueError(BrokerError):
@@ -113,6 +123,8 @@ class Addressed(Protocol):
     def reach_hint(self) -> str: ...
     @property
     def access_hint(self) -> str: ...
+    @property
+    def trust_hint(self) -> str: ...
 
 
 @contextmanager
@@ -131,9 +143,16 @@ def _translated(error: Exception, broker: Addressed, *, seconds: float) -> Broke
     reason = _reason(error)
     if _find(error, (amqp.exceptions.NotFound,)) or aws_code(error) in AWS_NO_QUEUE:
         return QueueError(f"{broker.address} lacks a queue ({reason}).", "manage.py relay creates what is missing.")
-    if _find(error, _DENIALS) or aws_code(error).startswith(_AWS_DENIALS):
+    if _find(error, (amqp.exceptions.PreconditionFailed,)):
+        return QueueError(
+            f"A queue at {broker.address} is not what it should be ({reason}).",
+            "When it is empty, delete it; manage.py relay makes it anew.",
+        )
+    if _find(error, (ssl.SSLCertVerificationError,)):
+        return BrokerRefusedError(f"The certificate of {broker.address} is not trusted ({reason}).", broker.trust_hint)
+    if _find(error, _DENIALS) or is_aws_denial(error):
         return BrokerRefusedError(f"{broker.address} refuses us ({reason}).", broker.access_hint)
-    if _find(error, _REFUSALS) and not _find(error, (OSError, amqp.exceptions.RecoverableConnectionError)):
+    if _find(error, _REFUSALS):
         return BrokerRefusedError(f"{broker.address} says no ({reason}).", "The server's log may say more.")
     waited = f" after {seconds:g} s" if seconds else ""
     return BrokerUnreachableError(f"Cannot reach {broker.address}{waited} ({reason}).", broker.reach_hint)
@@ -145,10 +164,17 @@ def aws_code(error: BaseException) -> str:
     return str(answered.response.get("Error", {}).get("Code", "")) if answered else ""
 
 
+def is_aws_denial(error: BaseException) -> bool:
+    """Whether AWS does not know us or does not let us do this."""
+    answered = _find(error, (aws.ClientError,))
+    status = answered.response.get("ResponseMetadata", {}).get("HTTPStatusCode") if answered else None
+    return status == HTTPStatus.FORBIDDEN or aws_code(error).startswith(_AWS_DENIALS)
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and what lies behind it, outermost first."""
+    """Yield the error and what lies behind it, outermost first, without that of an earlier attempt."""
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and not isinstance(cause, BrokerError):
         yield cause
         cause = cause.__cause__ or cause.__context__
 
@@ -160,10 +186,17 @@ def _find(error: BaseException, kinds: tuple[type[E], ...]) -> E | None:
 def _reason(error: BaseException) -> str:
     """Return a few words for a person; libraries wrap the plain fact in layers of their own."""
     if untrusted := _find(error, (ssl.SSLCertVerificationError,)):
-        return f"its certificate is not trusted: {untrusted.verify_message}"
+        return untrusted.verify_message.rstrip(".")
+    if _find(error, (MasterNotFoundError,)):
+        return "no Sentinel names a master: check REDIS_SENTINEL_MASTER and REDIS_SENTINEL_PASSWORD"
     if _find(error, (ConnectionRefusedError,)):
         return "connection refused"
     if _find(error, _TIMEOUTS):
         return "no answer"
+    if answered := _find(error, (aws.ClientError,)):
+        message = str(answered.response.get("Error", {}).get("Message", ""))
+        return aws_code(error) if message.startswith("<") else f"{aws_code(error)}: {message}"
+    if (failed := _find(error, (OSError,))) and failed.strerror:
+        return failed.strerror
     words = str(error).splitlines() or [type(error).__name__]
-    return words[0].rstrip(".")
+    return words[0][:LONGEST_REASON].rstrip(".")

@@ -6,7 +6,22 @@ from typing import Any, Final
 from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
 from kombu.transport import SQS, TRANSPORT_ALIASES, pyamqp, redis, virtual
 
+from brokers.foreign import ForeignOnRedis, ForeignOnSQS
+
 logger = logging.getLogger(__name__)
+
+
+class BoundedTransport(pyamqp.Transport):
+    """Limits every wait for RabbitMQ to the time that connecting may take.
+
+    py-amqp does so for TLS, but sets no limit on a plain socket once it is connected (amqp/transport.py,
+    `_init_socket`). Closing a connection that RabbitMQ no longer reads, as in an alarm, then takes for ever.
+    """
+
+    def establish_connection(self) -> Any:
+        connection = super().establish_connection()
+        connection.transport.sock.settimeout(connection.connect_timeout)
+        return connection
 
 
 class EachHostVerifiedTransport(pyamqp.SSLTransport):
@@ -56,7 +71,7 @@ class PatientSQSConnection(AsyncSQSConnection):
         return []
 
 
-class PatientSQSChannel(SQS.Channel):
+class PatientSQSChannel(ForeignOnSQS):
     """Asks again after a failed request for messages, at first after a second.
 
     kombu takes its own word for a failure, an empty list, for an answer (SQS/__init__.py, `_on_messages_ready`), which
@@ -79,7 +94,7 @@ class PatientSQSChannel(SQS.Channel):
             super()._loop1(queue, messages_fetched)
 
 
-class RedisChannel(redis.Channel):
+class RedisChannel(ForeignOnRedis):
     QoS = SlotFreeingQoS
 
 
@@ -87,7 +102,7 @@ class RedisTransport(redis.Transport):
     Channel = RedisChannel
 
 
-class SentinelChannel(redis.SentinelChannel):
+class SentinelChannel(ForeignOnRedis, redis.SentinelChannel):
     QoS = SlotFreeingQoS
 
 
@@ -100,6 +115,7 @@ class SQSTransport(SQS.Transport):
 
 
 MENDED: Final = {
+    "amqp": BoundedTransport,
     "amqps": EachHostVerifiedTransport,
     "redis": RedisTransport,
     "rediss": RedisTransport,

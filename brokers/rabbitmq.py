@@ -4,11 +4,10 @@ import ssl
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Final
 
-from kombu import Connection
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
+from brokers.base import CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.publishing import Confirms
 from brokers.rabbitmq_management import inspect_nodes
@@ -92,19 +91,17 @@ class RabbitMQProfile(ChannelProfile):
         return settings
 
     def celery_settings(self, queues: Sequence[str]) -> dict[str, Any]:
-        # Neither is an option of the connection, so they travel with each message. `mandatory`: RabbitMQ confirms
-        # what no queue wants, unless told to refuse it.
+        settings = super().celery_settings(queues)
+        # Neither is an option of the connection, so both travel with each message. `mandatory`: RabbitMQ would confirm
+        # a message that no queue takes.
         publishing = {"mandatory": True, "confirm_timeout": self.confirm_timeout_seconds}
-        return super().celery_settings(queues) | {"task_routes": {"*": {"queue": queues[0], **publishing}}}
+        settings["task_routes"] = {"*": {"queue": queues[0], **publishing}}
+        # Each host gets its turn.
+        settings["task_publish_retry_policy"] |= {"max_retries": len(self.addresses)}
+        return settings
 
     def queue(self, name: str) -> DeadLetteredQueue:
         return DeadLetteredQueue.of(name, delivery_limit=self.delivery_limit)
-
-    def _open(self, connection: Connection) -> Any:
-        channel = super()._open(connection)
-        # py-amqp takes no time-out for questions; the socket's own holds for all of them.
-        channel.connection.transport.sock.settimeout(STEP_SECONDS)
-        return channel
 
     def prepare(self, queues: Sequence[str]) -> None:
         with self.new_channel() as channel:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import amqp
-from amqp.exceptions import NotFound, PreconditionFailed
+from amqp.exceptions import Blocked, NotFound, PreconditionFailed
 from kombu import Queue
 
 from brokers.base import STEP_SECONDS, Finding
@@ -56,15 +56,18 @@ def inspect_dead_letters(connection: amqp.Connection, queue: Queue) -> Iterator[
 
 
 def try_to_publish(channel: amqp.Channel) -> Finding:
-    """Publish a message to nowhere. A server that is short of memory or disk leaves it unconfirmed."""
+    """Publish messages to nowhere. A server that is short of memory or disk takes one, and nothing more."""
+    connection = channel.connection
+    connection.on_blocked = _raise_blocked
     try:
-        channel.basic_publish(amqp.Message(""), routing_key=NOWHERE, confirm_timeout=STEP_SECONDS)
-    except TimeoutError:
-        channel.connection.collect()  # it would not answer a good-bye
-        return Finding(
-            "fail",
-            "publishing",
-            f"Nothing was confirmed within {STEP_SECONDS} s: an alarm for memory or disk stops all publishers.",
-            "See rabbitmq-diagnostics alarms; free memory or disk.",
-        )
+        for _ in range(2):
+            channel.basic_publish(amqp.Message(""), routing_key=NOWHERE, confirm_timeout=STEP_SECONDS)
+    except (Blocked, TimeoutError):
+        connection.collect()  # it would not answer a good-bye
+        message = "An alarm for memory or disk stops all publishers."
+        return Finding("fail", "publishing", message, "See rabbitmq-diagnostics alarms; free memory or disk.")
     return Finding("ok", "publishing", "Messages are confirmed.")
+
+
+def _raise_blocked(reason: str) -> None:
+    raise Blocked(reason)

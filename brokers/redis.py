@@ -76,8 +76,9 @@ class RedisProfile(ChannelProfile):
 
     @property
     def address(self) -> str:
-        master = f" (for {self.sentinel_master!r}, as Sentinels)" if self._scheme == "sentinel" else ""
-        return f"{super().address}{master}"
+        if self._scheme != "sentinel":
+            return super().address
+        return f"{self.title} {self.sentinel_master!r} of the Sentinels at {self.places}"
 
     @property
     def access_hint(self) -> str:

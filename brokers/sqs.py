@@ -39,7 +39,7 @@ class SQSProfile(SQSSettings):
         return settings
 
     def connection_settings(self) -> dict[str, Any]:
-        endpoint = urlsplit(self.endpoint_url or "https://")
+        endpoint = urlsplit(self.endpoint or "https://")
         return {
             # Without keys in the URL, boto looks for them in all the usual places.
             "broker_url": f"sqs://{endpoint.netloc}",
@@ -67,9 +67,7 @@ class SQSProfile(SQSSettings):
             min(self.connect_timeout_seconds, STEP_SECONDS), min(self.read_timeout_seconds, STEP_SECONDS)
         )
         return SQSQueues(
-            client=Session(region_name=self.region).client(
-                "sqs", endpoint_url=self.endpoint_url, config=Config(**options)
-            ),
+            client=Session(region_name=self.region).client("sqs", endpoint_url=self.endpoint, config=Config(**options)),
             prefix=self.queue_prefix,
             attributes={
                 "VisibilityTimeout": str(self.visibility_timeout),

@@ -9,7 +9,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from brokers.base import TIME_LIMIT_SECONDS, Finding
-from brokers.errors import AWS_NO_QUEUE, QueueError, aws_code
+from brokers.errors import AWS_NO_QUEUE, QueueError, aws_code, is_aws_denial
 
 Attributes = Mapping[str, str]
 
@@ -104,7 +104,7 @@ class SQSQueues:
                 attempt()
             except ClientError as error:
                 # Any other answer complains of the emptiness: then we were let in.
-                if aws_code(error).startswith("AccessDenied"):
+                if is_aws_denial(error):
                     denied.append(action)
         if denied:
             cure = "Allow them in the policy of the role or user."

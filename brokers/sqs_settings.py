@@ -1,14 +1,18 @@
 """What can be set about SQS."""
 
-from typing import Annotated, ClassVar, Self
-from urllib.parse import urlsplit
+import re
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from brokers.base import BrokerProfile
 from settings.errors import SettingsError
+from settings.masking import SecretUrl
 from settings.variables import Seconds
+
+#: No path: kombu would drop it.
+ENDPOINT: Final = re.compile(r"https?://[^/@?#\s]+/?", re.IGNORECASE)
 
 
 class SQSSettings(BrokerProfile):
@@ -28,7 +32,7 @@ class SQSSettings(BrokerProfile):
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "anybroker-"
     """Put before the name of every queue, so that services and environments share an account: anybroker-default."""
 
-    endpoint_url: str | None = None
+    endpoint_url: SecretUrl | None = None
     """Where an emulator is (http://localhost:9324), or a VPC endpoint; empty means AWS itself."""
 
     create_queues: bool = True
@@ -66,11 +70,15 @@ class SQSSettings(BrokerProfile):
 
     @field_validator("endpoint_url")
     @classmethod
-    def _check_endpoint(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or "http://localhost")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or "@" in parts.netloc:
+    def _check_endpoint(cls, url: SecretUrl | None) -> SecretUrl | None:
+        if url and not ENDPOINT.fullmatch(url.get_secret_value()):
             raise ValueError("is no address of SQS: write http://host:port or https://host:port and nothing more.")
         return url
+
+    @property
+    def endpoint(self) -> str | None:
+        """The address of SQS, or None for AWS itself."""
+        return self.endpoint_url.get_secret_value().rstrip("/") if self.endpoint_url else None
 
     def _accept_url(self, url: str) -> Self:
         if url.strip().lower() != "sqs://":
@@ -82,15 +90,19 @@ class SQSSettings(BrokerProfile):
 
     @property
     def address(self) -> str:
-        return f"{self.title} at {self.endpoint_url}" if self.endpoint_url else f"{self.title} in {self.region}"
+        return f"{self.title} at {self.endpoint}" if self.endpoint else f"{self.title} in {self.region}"
 
     @property
     def reach_hint(self) -> str:
-        return super().reach_hint if self.endpoint_url else "Check the network, the proxy and SQS_REGION."
+        return super().reach_hint if self.endpoint else "Check the network, the proxy and SQS_REGION."
 
     @property
     def access_hint(self) -> str:
-        emulator = " (an emulator takes any)" if self.endpoint_url else " and their policy"
+        emulator = " (an emulator takes any)" if self.endpoint else " and their policy"
         return (
             f"Check the AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role{emulator}."
         )
+
+    @property
+    def trust_hint(self) -> str:
+        return "Set AWS_CA_BUNDLE to the certificate of who issued it, and use the host name it is for."
