@@ -80,14 +80,14 @@ def query(sql: str, params: Params) -> Rows:
     """Run a statement that returns rows."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def run(sql: str, params: Params) -> int:
     """Run a statement; returns how many rows it changed."""
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def persist(sql: str, params: Params) -> Rows:

@@ -6,6 +6,9 @@ A bare `@shared_task` is durable and retries. `@shared_task(durable=False)` goes
 Celery, with late acknowledgement.
 """
 
+# celery-types describes the documented part of a task only.
+# mypy: disable-error-code="attr-defined, arg-type"
+
 import logging
 import traceback
 from collections.abc import Collection
@@ -95,10 +98,10 @@ class OutboxTask(DjangoTask):
         refuse_what_a_row_cannot_keep(self.name, link=link, link_error=link_error, shadow=shadow, **options)
         return self._enqueue(args or (), kwargs or {}, task_id, options)
 
-    def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:
+    def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self.apply_async_on_commit(args, kwargs)
 
-    def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:
+    def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """`apply_async()` if durable: its row commits with the transaction, where a hook would come after, or never."""
         (self.apply_async if self.durable else super().apply_async_on_commit)(*args, **kwargs)
 
@@ -128,9 +131,9 @@ class OutboxTask(DjangoTask):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         request = self.request
-        if request.called_directly or request.get("begun"):
+        if request.called_directly or request._protected:
             return super().__call__(*args, **kwargs)
-        request.update(begun=True)  # from now on a call is one that the task makes to itself
+        request._protected = 1  # Celery's own mark: from now on a call is one that the task makes to itself
         return self._run_claimed() if self.durable and not request.is_eager else self.run(*args, **kwargs)
 
     def _run_claimed(self) -> Any:
@@ -176,7 +179,8 @@ class OutboxTask(DjangoTask):
         when = retry.when or 0
         ledger.retry(
             claim,
-            error=describe_error(retry.exc),
+            # Celery may have exchanged `retry.exc` for something that can be pickled.
+            error=describe_error(self.request.get("cause") or retry.exc),
             eta=as_datetime(when) if isinstance(when, datetime) else None,
             countdown=0 if isinstance(when, datetime) else when,
             max_attempts=self.request.get("max_attempts", 0),
@@ -203,8 +207,7 @@ class OutboxTask(DjangoTask):
                 "Enqueue a new task instead."
             )
         self._raise_what_is_final(exc, claim, claim.max_attempts if max_retries is None else max_retries + 1)
-        if max_retries is not None:
-            self.request.update(max_attempts=max_retries + 1)
+        self.request.update(cause=exc, max_attempts=0 if max_retries is None else max_retries + 1)
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
         retry = Retry(exc=exc, when=eta or countdown)
