@@ -80,7 +80,7 @@ class PoisonMessage(models.Model):
     """A broker message that no worker could read: foreign, garbled, or for a task nobody knows."""
 
     key = models.CharField(max_length=64, primary_key=True)
-    """SHA-256 of queue and body, so that a redelivered message is kept once."""
+    """SHA-256 of queue, headers and body, so that a redelivered message is kept once."""
     queue = models.CharField(max_length=80, blank=True)
     reason = models.TextField()
     headers = models.TextField(blank=True)

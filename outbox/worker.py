@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from celery.exceptions import InvalidTaskError
 from celery.signals import worker_process_init
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
@@ -22,6 +23,7 @@ from kombu.message import Message as BrokerMessage
 
 from brokers.errors import BrokerError
 from outbox import ledger, poison
+from outbox.admission import admit
 from outbox.heartbeat import Heart
 
 logger = logging.getLogger(__name__)
@@ -59,13 +61,18 @@ class Consumer(celery_consumer.Consumer):
         """Celery's handler of one delivered message, which lets no message end the worker."""
         handle = super().create_task_handler(*args, **kwargs)
         self.heard_at = time.monotonic()
+        # kombu counts KeyError among them on Redis: a worker would reconnect, be handed the message again, and so on.
+        connection_errors = (OSError, *(each for each in self.connection_errors if each is not KeyError))
 
         def on_task_received(message: BrokerMessage) -> None:
             self.heard_at = time.monotonic()
             try:
+                admit(message, self.app.tasks)
                 handle(message)
-            except (OSError, *self.connection_errors):
-                raise  # the connection, not the message
+            except connection_errors:
+                raise
+            except InvalidTaskError as error:
+                self._put_aside(message, str(error))
             except Exception as error:
                 self._put_aside(message, f"{type(error).__name__}: {error}")
 
@@ -73,12 +80,6 @@ class Consumer(celery_consumer.Consumer):
 
     def on_decode_error(self, message: BrokerMessage, exc: Exception) -> None:
         self._put_aside(message, f"cannot be decoded: {exc}")
-
-    def on_unknown_message(self, body: Any, message: BrokerMessage) -> None:
-        self._put_aside(message, "is no Celery task")
-
-    def on_unknown_task(self, body: Any, message: BrokerMessage, exc: Exception) -> None:
-        self._put_aside(message, f"is for a task that this worker does not know: {exc}")
 
     def on_invalid_task(self, body: Any, message: BrokerMessage, exc: Exception) -> None:
         self._put_aside(message, f"is not a valid task: {exc}")

@@ -1,0 +1,78 @@
+"""What lies in a queue and is no message: made the body of one, so that a worker can take it, look at it and keep it.
+
+kombu expects every item to be of its own making. On Redis it has taken the item from the queue when it finds that it is
+not: the item is lost, and the worker ends (redis.py, `_brpop_read`). On SQS the worker ends, and again after each
+restart (SQS/__init__.py, `_message_to_python`).
+"""
+
+from base64 import b64encode
+from typing import Any, Final
+from uuid import uuid4
+
+from kombu.transport import SQS, redis, virtual
+from kombu.utils.json import dumps, loads
+
+#: No worker takes this for a task.
+CONTENT: Final = {"content-type": "application/octet-stream", "content-encoding": "binary"}
+
+
+def is_message(item: Any, channel: Any) -> bool:
+    """Whether kombu can make a message of a decoded `item` and acknowledge it."""
+    try:
+        message: Any = virtual.Message(item, channel=channel)
+        delivered_by = message.delivery_info["exchange"], message.delivery_info["routing_key"], message.delivery_tag
+    except Exception:  # it may be anything
+        return False
+    return isinstance(message.body, bytes) and all(isinstance(each, str) for each in delivered_by)
+
+
+def as_message(item: bytes, queue: str, **properties: Any) -> dict[str, Any]:
+    """A message, in kombu's form, whose body is `item`."""
+    delivered_by = {"exchange": "", "routing_key": queue}
+    return {
+        **CONTENT,
+        "body": b64encode(item).decode(),
+        "headers": {},
+        "properties": {
+            "body_encoding": "base64",
+            "delivery_tag": str(uuid4()),
+            "delivery_info": delivered_by,
+            **properties,
+        },
+    }
+
+
+class ForeignOnRedis(redis.Channel):
+    """Reads whatever is in a list."""
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        client = super()._create_client(asynchronous)  # type: ignore[misc]
+        client.set_response_callback("BRPOP", self._read)
+        return client
+
+    def _read(self, reply: list[bytes] | None) -> tuple[bytes, bytes | str] | None:
+        if not reply:
+            return None
+        queue, item = reply
+        try:
+            readable = is_message(loads(item.decode()), self)
+        except Exception:  # types of our own, too, may be garbled
+            readable = False
+        return queue, item if readable else dumps(as_message(item, queue.decode()))
+
+
+class ForeignOnSQS(SQS.Channel):
+    """Reads whatever somebody sent."""
+
+    def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
+        try:
+            payload = super()._message_to_python(message, queue_name, q_url)  # type: ignore[misc]
+            payload["properties"]["delivery_info"].setdefault("exchange", "")
+            payload["properties"]["delivery_info"].setdefault("routing_key", queue_name)
+        except Exception:  # it may be anything
+            payload = None
+        if is_message(payload, self):
+            return payload
+        payload = as_message(message["Body"].encode(), queue_name, delivery_tag=message["ReceiptHandle"])
+        payload["properties"]["delivery_info"] |= {"sqs_message": message, "sqs_queue": q_url}
+        return payload
