@@ -20,8 +20,8 @@ _PAGE = f"""\
 <!-- Written by `{WRITE_COMMAND}` from the classes in settings/ and brokers/.
      Change those, not this page. -->
 
-Every setting is an environment variable, in upper case. `.env` in the project's directory is read too; what stands
-in the environment goes before it. An empty variable counts as unset. A value that will not do, and a name that looks
+Every setting is an environment variable, in upper case. `.env` in the project's directory, or the file that ENV_FILE
+names, is read too; what stands in the environment goes before it. An empty variable counts as unset. A value that will not do, and a name that looks
 mistyped, is reported at the start with the cure, all of them together. `python manage.py config` shows what is in
 force and where it came from; secrets are never shown.
 

@@ -30,11 +30,11 @@ class Environment:
 
     @classmethod
     def read(cls, process: Mapping[str, str] | None = None, file: Path | None = None) -> "Environment":
-        """Read `os.environ` and the project's `.env`, unless told to read others.
+        """Read `os.environ` and the project's `.env` (ENV_FILE names another file), unless told to read others.
 
         Raises SettingsError when the file has a line that is no assignment.
         """
-        path = PROJECT_ROOT / ".env" if file is None else file
+        path = file or Path(os.environ.get("ENV_FILE") or PROJECT_ROOT / ".env")
         return cls(
             process=_without_empty(os.environ if process is None else process),
             file=_without_empty(_read_file(path)) if path.is_file() else {},

@@ -71,7 +71,8 @@ class ServiceSettings(EnvSettings):
     """Takes the place of the broker's own URL (REDIS_URL, RABBITMQ_URL) and must agree with BROKER."""
 
     celery_result_backend: SecretUrl | None = None
-    """Where Celery stores what tasks return. Unset, nothing is stored: no part of the service asks for it."""
+    """Where Celery stores what tasks return. Unset, `AsyncResult` is answered from the outbox, which knows how a task
+    ended but not what it returned."""
 
     queues: CommaList = ("default",)
     """Queues that workers consume; tasks that name none go to the first. Letters, digits, `-` and `_`."""
