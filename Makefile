@@ -10,7 +10,7 @@ PYTEST := $(PYTHON) -m pytest -n 4 --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run order test conformance check format docs
+.PHONY: help install run order test compose-test conformance check format docs
 
 help: ## Print this index
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
