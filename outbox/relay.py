@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from brokers import BrokerProfile
 from brokers.errors import BrokerError, PublishError
@@ -53,7 +53,7 @@ class Relay:
             except BrokerError as error:
                 self._prepared = False
                 logger.warning("%s What is due waits in the database. Trying again.", error)
-            except DatabaseError as error:
+            except Error as error:
                 self._wait_for_database(error)
             else:
                 busy, idle = self.options.busy_sleep_seconds, self.options.idle_sleep_seconds
@@ -112,14 +112,14 @@ class Relay:
             ledger.put_back(message.id for message in messages)
             raise
 
-    def _wait_for_database(self, error: DatabaseError) -> None:
+    def _wait_for_database(self, error: Error) -> None:
         """Wait until the database answers again, and let what runs report before it counts as lost."""
         logger.warning("The database does not answer: %s Trying again.", str(error).strip())
         connection.close()
         while not self.stopped.wait(FIRST_BACKOFF_SECONDS):
             try:
                 ledger.extend_leases(self.options.lease_seconds)
-            except DatabaseError:
+            except Error:
                 connection.close()
             else:
                 return

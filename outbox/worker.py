@@ -18,7 +18,7 @@ from celery.signals import worker_process_init
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from kombu.message import Message as BrokerMessage
 
 from brokers.errors import BrokerError
@@ -48,11 +48,14 @@ def leave_process_group(**_: Any) -> None:
 class Consumer(celery_consumer.Consumer):
     """Celery's consumer, minus what needs remote control, plus poison handling, heartbeat and watchdog."""
 
+    connection_errors: tuple[type[Exception], ...]
+
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
         # Workers do not talk to each other: that needs queues which SQS has not, and which can lock a
         # reconnecting worker out on RabbitMQ. The database knows who is alive.
         without = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
-        super().__init__(*args, worker_options={**(worker_options or {}), **without}, **kwargs)
+        kwargs["worker_options"] = {**(worker_options or {}), **without}
+        super().__init__(*args, **kwargs)
         self.heard_at = time.monotonic()
         self.watch = Watch(self)
         self.watch.start()
@@ -108,7 +111,7 @@ class Watch(threading.Thread):
             time.sleep(settings.OUTBOX.heartbeat_seconds)
             try:
                 self._look()
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("No heartbeat: the database does not answer (%s)", str(error).strip())
             finally:
                 # Not kept open: the pool may fork at any time, and a child must not inherit it.
