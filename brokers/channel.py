@@ -9,7 +9,7 @@ from kombu import Connection
 from kombu.pools import connections
 from pydantic import field_validator
 
-from brokers.base import STEP_SECONDS, BrokerProfile
+from brokers.base import STEP_SECONDS, BrokerProfile, CaCerts
 from brokers.errors import LIBRARY_ERRORS, BrokerError, broker_errors
 from brokers.urls import BrokerUrl
 from settings.masking import SecretUrl
@@ -21,6 +21,7 @@ class ChannelProfile(BrokerProfile):
     """A profile with a URL, which asks through kombu with the options that Celery gets, only less patiently."""
 
     url: SecretUrl
+    ca_certs: CaCerts | None = None
 
     @field_validator("url")
     @classmethod
@@ -44,6 +45,10 @@ class ChannelProfile(BrokerProfile):
     def broker_url(self) -> str:
         """The URL as kombu wants it, password included."""
         return ";".join(map(str, self.addresses))
+
+    @property
+    def ca_certs_file(self) -> str | None:
+        return str(self.ca_certs) if self.ca_certs else None
 
     @property
     def places(self) -> str:

@@ -44,6 +44,8 @@ _TIMEOUTS: Final = (TimeoutError, redis.exceptions.TimeoutError, aws.ConnectTime
 #: Some libraries describe the whole of a connection in an error.
 LONGEST_REASON: Final = 200
 
+_UNTRUSTED: Final = (ssl.SSLCertVerificationError, aws.SSLError)
+
 #: The broker does not accept who we are, or that we do this.
 _DENIALS: Final = (
     amqp.exceptions.AccessRefused,
@@ -148,7 +150,7 @@ def _translated(error: Exception, broker: Addressed, *, seconds: float) -> Broke
             f"A queue at {broker.address} is not what it should be ({reason}).",
             "When it is empty, delete it; manage.py relay makes it anew.",
         )
-    if _find(error, (ssl.SSLCertVerificationError,)):
+    if _find(error, _UNTRUSTED):
         return BrokerRefusedError(f"The certificate of {broker.address} is not trusted ({reason}).", broker.trust_hint)
     if _find(error, _DENIALS) or is_aws_denial(error):
         return BrokerRefusedError(f"{broker.address} refuses us ({reason}).", broker.access_hint)
@@ -176,7 +178,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, BrokerError):
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        # Botocore raises an error anew that it has kept, and what was behind it is then in its arguments only.
+        kept = cause.kwargs.get("error") if isinstance(cause, aws.BotoCoreError) else None
+        cause = cause.__cause__ or (kept if isinstance(kept, BaseException) else None) or cause.__context__
 
 
 def _find(error: BaseException, kinds: tuple[type[E], ...]) -> E | None:
@@ -187,6 +191,8 @@ def _reason(error: BaseException) -> str:
     """Return a few words for a person; libraries wrap the plain fact in layers of their own."""
     if untrusted := _find(error, (ssl.SSLCertVerificationError,)):
         return untrusted.verify_message.rstrip(".")
+    if unverified := _find(error, (aws.SSLError,)):
+        return str(unverified.kwargs["error"]).rstrip(".")
     if _find(error, (MasterNotFoundError,)):
         return "no Sentinel names a master: check REDIS_SENTINEL_MASTER and REDIS_SENTINEL_PASSWORD"
     if _find(error, (ConnectionRefusedError,)):

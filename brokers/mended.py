@@ -3,6 +3,7 @@
 import logging
 from typing import Any, Final
 
+from kombu.asynchronous import set_event_loop
 from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
 from kombu.transport import SQS, TRANSPORT_ALIASES, pyamqp, redis, virtual
 
@@ -65,7 +66,7 @@ class PatientSQSConnection(AsyncSQSConnection):
 
     def _on_list_ready(self, parent: Any, markers: Any, operation: str, response: Any) -> Any:
         if response.status == self.STATUS_CODE_OK:
-            return super()._on_list_ready(parent, markers, operation, response)
+            return super()._on_list_ready(parent, markers, operation, response)  # type: ignore[misc]
         reason = response.reason or response.read()
         logger.warning("SQS does not hand out messages (%s, %s). Trying again.", response.status, reason)
         return []
@@ -84,14 +85,14 @@ class PatientSQSChannel(ForeignOnSQS):
     def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
         answered = isinstance(messages, dict)
         self._failures = 0 if answered else self._failures + 1
-        return super()._on_messages_ready(queue, qname, messages if answered else {})
+        return super()._on_messages_ready(queue, qname, messages if answered else {})  # type: ignore[misc]
 
     def _loop1(self, queue: str, messages_fetched: Any = None) -> None:
         if self._failures:
             pause = min(2.0 ** (self._failures - 1), self.longest_pause_seconds)
-            self.hub.call_later(pause, self._schedule_queue, queue)
+            self.hub.call_later(pause, self._schedule_queue, queue)  # type: ignore[attr-defined]
         else:
-            super()._loop1(queue, messages_fetched)
+            super()._loop1(queue, messages_fetched)  # type: ignore[misc]
 
 
 class RedisChannel(ForeignOnRedis):
@@ -111,7 +112,19 @@ class SentinelTransport(redis.SentinelTransport):
 
 
 class SQSTransport(SQS.Transport):
+    """Asks for messages again after the worker has reconnected.
+
+    Celery resets the event loop when a connection is lost, and kombu then forgets which one is in use (hub.py,
+    `_close`): a channel made after that has none, and never asks for anything.
+    """
+
     Channel = PatientSQSChannel
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        super().register_with_event_loop(connection, loop)
+        set_event_loop(loop)
+        for channel in (*self._avail_channels, *self.channels):  # type: ignore[attr-defined, misc]
+            channel.hub = loop
 
 
 MENDED: Final = {
@@ -128,4 +141,4 @@ def install() -> None:
     """Make kombu use the classes above. Call before the first connection."""
     for scheme, transport in MENDED.items():
         TRANSPORT_ALIASES[scheme] = f"{__name__}:{transport.__name__}"
-    SQS.AsyncSQSConnection = PatientSQSConnection
+    SQS.AsyncSQSConnection = PatientSQSConnection  # type: ignore[attr-defined]

@@ -86,8 +86,11 @@ class RabbitMQProfile(ChannelProfile):
         }
         if self.addresses[0].scheme == "amqps":
             # Left alone, kombu does not verify that the certificate is this host's. None: the one connected to.
-            ca_certs = str(self.ca_certs) if self.ca_certs else None
-            settings["broker_use_ssl"] = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": ca_certs, "server_hostname": None}
+            settings["broker_use_ssl"] = {
+                "cert_reqs": ssl.CERT_REQUIRED,
+                "ca_certs": self.ca_certs_file,
+                "server_hostname": None,
+            }
         return settings
 
     def celery_settings(self, queues: Sequence[str]) -> dict[str, Any]:

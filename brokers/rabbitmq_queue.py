@@ -28,6 +28,6 @@ class DeadLetteredQueue(Queue):
         """Where a message goes that was delivered too often or was rejected; for people to look at."""
         return Queue(f"{self.name}.dead", queue_arguments={"x-queue-type": "quorum"})
 
-    def declare(self, nowait: bool = False, channel: Any = None) -> str:
+    def declare(self, nowait: bool = False, channel: Any = None) -> str | None:
         self.dead_letters.declare(nowait=nowait, channel=channel or self.channel)
         return super().declare(nowait=nowait, channel=channel)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import amqp
-from amqp.exceptions import Blocked, NotFound, PreconditionFailed
+from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Queue
 
 from brokers.base import STEP_SECONDS, Finding
@@ -18,6 +18,10 @@ HOW_TO_CREATE: Final = "manage.py relay creates it."
 NOWHERE: Final = "anybroker.nowhere"
 
 
+class BlockedError(Exception):
+    """Raised when RabbitMQ says that it takes nothing more from a connection."""
+
+
 def inspect_version(properties: Mapping[str, Any]) -> Finding:
     """Judge what the server said of itself when it was connected to."""
     product, version = properties.get("product", "RabbitMQ"), str(properties.get("version", "0"))
@@ -27,7 +31,7 @@ def inspect_version(properties: Mapping[str, Any]) -> Finding:
     return Finding("ok", "version", f"{product} {version}")
 
 
-def inspect_queue(connection: amqp.Connection, queue: Queue) -> Iterator[Finding]:
+def inspect_queue(connection: Any, queue: Queue) -> Iterator[Finding]:
     """Say whether `queue` exists and is what we would make it: quorum, with its limit and its dead letters."""
     try:
         # Asked on a channel of its own, for RabbitMQ closes the channel of a question it answers with no.
@@ -43,10 +47,10 @@ def inspect_queue(connection: amqp.Connection, queue: Queue) -> Iterator[Finding
         yield Finding("ok", f"queue {queue.name}", "exists as a durable quorum queue with dead letters.")
 
 
-def inspect_dead_letters(connection: amqp.Connection, queue: Queue) -> Iterator[Finding]:
+def inspect_dead_letters(connection: Any, queue: Queue) -> Iterator[Finding]:
     """Say whether anything lies in `queue`, where messages go that could not be worked on."""
     try:
-        count = queue.queue_declare(passive=True, channel=connection.channel()).message_count
+        count = connection.channel().queue_declare(queue.name, passive=True).message_count
     except NotFound:
         message = "does not exist, so that dead letters vanish."
         yield Finding("fail", f"queue {queue.name}", message, HOW_TO_CREATE)
@@ -55,14 +59,14 @@ def inspect_dead_letters(connection: amqp.Connection, queue: Queue) -> Iterator[
         yield Finding("warn", f"queue {queue.name}", f"holds {count} messages.", "Look at them, then purge the queue.")
 
 
-def try_to_publish(channel: amqp.Channel) -> Finding:
+def try_to_publish(channel: Any) -> Finding:
     """Publish messages to nowhere. A server that is short of memory or disk takes one, and nothing more."""
     connection = channel.connection
     connection.on_blocked = _raise_blocked
     try:
         for _ in range(2):
             channel.basic_publish(amqp.Message(""), routing_key=NOWHERE, confirm_timeout=STEP_SECONDS)
-    except (Blocked, TimeoutError):
+    except (BlockedError, TimeoutError):
         connection.collect()  # it would not answer a good-bye
         message = "An alarm for memory or disk stops all publishers."
         return Finding("fail", "publishing", message, "See rabbitmq-diagnostics alarms; free memory or disk.")
@@ -70,4 +74,4 @@ def try_to_publish(channel: amqp.Channel) -> Finding:
 
 
 def _raise_blocked(reason: str) -> None:
-    raise Blocked(reason)
+    raise BlockedError(reason)

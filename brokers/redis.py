@@ -47,7 +47,7 @@ class RedisProfile(ChannelProfile):
     """Password that the Sentinels ask for, if they do; the one in the URL is for Redis."""
 
     key_prefix: str = ""
-    """Put before every key, so that several services can share one Redis. Change it only while the queues are empty."""
+    """Put before every key, so that several services can share a Redis. Change it only while the queues are empty."""
 
     visibility_timeout: Annotated[Seconds, Field(ge=1)] = 120
     """When a message that a worker took and did not acknowledge is handed to another one. Longer than the longest task
@@ -89,15 +89,14 @@ class RedisProfile(ChannelProfile):
         return self.addresses[0].scheme
 
     def connection_settings(self) -> dict[str, Any]:
-        settings = {
+        settings: dict[str, Any] = {
             "broker_url": self.broker_url,
             "broker_transport_options": self._transport_options(),
             "worker_prefetch_multiplier": self.prefetch_multiplier,
         }
         if self._scheme == "rediss":
             # Left alone, kombu takes rediss:// as leave to accept any certificate.
-            ca_certs = str(self.ca_certs) if self.ca_certs else None
-            settings["broker_use_ssl"] = {"ssl_cert_reqs": "required", "ssl_ca_certs": ca_certs}
+            settings["broker_use_ssl"] = {"ssl_cert_reqs": "required", "ssl_ca_certs": self.ca_certs_file}
         return settings
 
     def _transport_options(self) -> dict[str, Any]:
@@ -119,17 +118,14 @@ class RedisProfile(ChannelProfile):
         }
         if self._scheme == "sentinel":
             password = self.sentinel_password.get_secret_value() if self.sentinel_password else None
-            # One try each: the next Sentinel is asked instead of the same one again.
-            options |= {"master_name": self.sentinel_master}
-            options |= {"sentinel_kwargs": {**timeouts, "password": password, "retry": None}}
+            options["master_name"] = self.sentinel_master
+            # No retry: the next Sentinel is asked instead of the same one again.
+            options["sentinel_kwargs"] = {**timeouts, "password": password, "retry": None}
         return options
 
     def less_patient(self) -> Self:
-        limits = {
-            field: min(getattr(self, field), STEP_SECONDS)
-            for field in ("socket_timeout_seconds", "connect_timeout_seconds")
-        }
-        return self.model_copy(update=limits)
+        limited = ("socket_timeout_seconds", "connect_timeout_seconds")
+        return self.model_copy(update={field: min(getattr(self, field), STEP_SECONDS) for field in limited})
 
     def prepare(self, queues: Sequence[str]) -> None:
         """Verify that Redis can be used. A queue is there as soon as a message is."""

@@ -90,7 +90,7 @@ class SQSQueues:
 
     def _inspect_permissions(self, subject: str, url: str) -> Iterator[Finding]:
         """Try what a worker and a publisher do, with calls that carry nothing and so change nothing."""
-        attempts = {
+        attempts: dict[str, Callable[[], Any]] = {
             "sqs:SendMessage": lambda: self.client.send_message_batch(QueueUrl=url, Entries=[]),
             "sqs:ReceiveMessage": lambda: self.client.receive_message(QueueUrl=url, MaxNumberOfMessages=0),
             "sqs:DeleteMessage": lambda: self.client.delete_message_batch(QueueUrl=url, Entries=[]),
