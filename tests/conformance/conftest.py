@@ -1,16 +1,15 @@
 """One service in operation per broker and pool, shared by all cases: each of them finds it healthy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from app.processes import Server
 from tests.conftest import chosen
 from tests.harness.databases import PostgresDatabases
 from tests.harness.servers import Servers
 from tests.harness.service import Surroundings
-from tests.harness.site import Site
+from tests.harness.site import SHORT_WINDOWS, Site
 from tests.harness.smtp import MailServer
 
 #: The pools that a worker may run; each has its own ways to lose a message.
@@ -50,14 +49,16 @@ class Sites:
         self._site: Site | None = None
 
     def healthy(self) -> Site:
+        """The site, with everything in order."""
         # The broker of the whole session, which a case elsewhere may have stopped.
         self._servers.broker(self._broker)
         if self._site is None:
-            self._site = self._open()
+            self._site = self.open()
         self._site.heal()
         return self._site
 
-    def _open(self) -> Site:
+    def open(self, windows: Mapping[str, str] = SHORT_WINDOWS) -> Site:
+        """A new site, for a case of its own; `close_site` it."""
         databases = self._servers.databases(DATABASE)
         assert isinstance(databases, PostgresDatabases)
         mail_server = MailServer()
@@ -66,22 +67,21 @@ class Sites:
         self._opened += 1
         directory = self._directory / str(self._opened)
         directory.mkdir()
-        database_servers: list[Server] = [databases.server]
-        site = Site(directory, around, self._pool, database_servers)
+        site = Site(directory, around, pool=self._pool, servers=[databases.server], windows=windows)
         try:
             site.open()
         except BaseException:
-            _close(site)
+            close_site(site)
             raise
         return site
 
     def close(self) -> None:
         if self._site is not None:
-            _close(self._site)
+            close_site(self._site)
             self._site = None
 
 
-def _close(site: Site) -> None:
+def close_site(site: Site) -> None:
     site.close()
     site.mail_server.stop()
     site.database.drop()

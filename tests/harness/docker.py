@@ -64,6 +64,10 @@ class Container(Server):
         if self._container and docker("inspect", "-f", "{{.State.Paused}}", self._container) == "true":
             docker("unpause", self._container)
 
+    def run_inside(self, *command: str) -> str:
+        """The output of a command that the running container has."""
+        return docker("exec", self._container, *command)
+
     def remove(self) -> None:
         """Delete the container and its data."""
         if self._container:

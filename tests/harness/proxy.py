@@ -68,6 +68,11 @@ class TcpProxy:
         """
         self._run(self._swallow)
 
+    def redirect(self, target_port: int) -> None:
+        """Reset every connection and lead new ones to another port."""
+        self.target_port = target_port
+        self.cut()
+
     def delay(self, seconds: float) -> None:
         """Let each piece of data take that much longer, in both directions."""
         self.delay_seconds = seconds

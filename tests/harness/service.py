@@ -12,7 +12,7 @@ import requests
 
 from app.embedded import EmbeddedBroker
 from app.processes import ChildProcess, find_free_port
-from brokers import load_profile
+from brokers import BrokerProfile, load_profile
 from settings import PROJECT_ROOT
 from tests.harness.databases import Database, manage
 from tests.harness.environment import child_environment
@@ -136,10 +136,14 @@ class Service:
         command = ["-m", "celery", "-A", "app", "beat", "-l", "INFO"]
         return self._start(name, command, says("beat: Starting"), variables, wait=wait)
 
+    @cached_property
+    def profile(self) -> BrokerProfile:
+        """The profile of this service's broker, which leads past every proxy."""
+        return load_profile(self.env["BROKER"], environ=self.env, env_file=Path(os.devnull))
+
     def depth(self) -> int:
         """How many messages the broker holds of this service's queue, those with a worker included."""
-        profile = load_profile(self.env["BROKER"], environ=self.env, env_file=Path(os.devnull))
-        depth = profile.depth(self.queue)
+        depth = self.profile.depth(self.queue)
         return depth.waiting + (depth.unacknowledged or 0)
 
     def manage(self, *arguments: str) -> str:

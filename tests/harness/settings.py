@@ -1,6 +1,8 @@
-"""The service's settings, and tasks that only tests need."""
+"""The service's settings, and what only tests need: tasks, and an address at which to enqueue them."""
 
 from app.settings import *  # noqa: F403
-from app.settings import INSTALLED_APPS
+from app.settings import CELERY_BEAT_SCHEDULE, INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.harness.trouble"]
+ROOT_URLCONF = "tests.harness.urls"
+CELERY_BEAT_SCHEDULE = {**CELERY_BEAT_SCHEDULE, "tick": {"task": "tests.harness.trouble.tasks.tick", "schedule": 1.0}}

@@ -1,12 +1,17 @@
 """The whole service in operation, on a network that can fail, shared by many cases of the conformance suite."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import requests
 
 from app.processes import Server
+from outbox.worker import DEAF_EXIT_STATUS
 from tests.harness.processes import descendants, is_alive, signal_all
 from tests.harness.promise import Customer, Record
 from tests.harness.proxy import TcpProxy
@@ -20,12 +25,18 @@ SHORT_WINDOWS = {
     "OUTBOX_RENEW_SECONDS": "1",
     "OUTBOX_LOST_AFTER_SECONDS": "3",
     "OUTBOX_HEARTBEAT_SECONDS": "1",
-    "OUTBOX_DEAF_AFTER_SECONDS": "5",
+    "OUTBOX_DEAF_AFTER_SECONDS": "6",
     # What a killed worker had taken and not acknowledged is handed out again after this time.
     "REDIS_VISIBILITY_TIMEOUT": "10",
     "REDIS_RESTORE_INTERVAL_SECONDS": "1",
     "SQS_VISIBILITY_TIMEOUT": "10",
+    # How soon a connection that went mute is noticed.
+    "REDIS_HEALTH_CHECK_INTERVAL_SECONDS": "1",
+    "RABBITMQ_HEARTBEAT_SECONDS": "2",
 }
+
+#: How many tasks the worker runs at a time.
+PLACES = 2
 
 #: How long all processes may take to start, several of them at a time on two cores.
 UP_SECONDS = 120.0
@@ -44,7 +55,15 @@ class Site:
     assert_promise(site)
     """
 
-    def __init__(self, directory: Path, around: Surroundings, pool: str, servers: list[Server]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        around: Surroundings,
+        *,
+        pool: str,
+        servers: Sequence[Server] = (),
+        windows: Mapping[str, str] = SHORT_WINDOWS,
+    ) -> None:
         self.broker = around.broker
         self.database = around.database
         self.mail_server = around.mail_server
@@ -52,9 +71,7 @@ class Site:
         self.relay_network = TcpProxy(self.broker.port)
         self.worker_network = TcpProxy(self.broker.port)
         self.supervisor = Supervisor()
-        self.service = Service(
-            directory, around, **{**SHORT_WINDOWS, "DJANGO_SETTINGS_MODULE": "tests.harness.settings"}
-        )
+        self.service = Service(directory, around, **windows, DJANGO_SETTINGS_MODULE="tests.harness.settings")
         self.record = Record(self.service.shop, self.mail_server)
         self._servers = [self.broker, *servers]
 
@@ -69,8 +86,8 @@ class Site:
         worker_variables = self.broker.env_at(self.worker_network.port)
         self.web = self.service.start_web(wait=False)
         self.relay = self.service.start_relay(wait=False, **relay_variables)
-        self.worker = self.service.start_worker(pool=self.pool, concurrency=2, wait=False, **worker_variables)
-        for process in (self.web, self.relay, self.worker):
+        self.worker = self.service.start_worker(pool=self.pool, concurrency=PLACES, wait=False, **worker_variables)
+        for process in self.service.processes:
             self.supervisor.watch(process)
         self.wait_until_up()
 
@@ -82,6 +99,21 @@ class Site:
             self.supervisor.join()
         for network in (self.relay_network, self.worker_network):
             network.__exit__()
+
+    @contextmanager
+    def beats(self, number: int) -> Iterator[list[ServiceProcess]]:
+        """Several beats while the block runs."""
+        beats = [self.service.start_beat(f"beat-{each}", wait=False) for each in range(1, number + 1)]
+        for beat in beats:
+            self.supervisor.watch(beat)
+        try:
+            self.wait_until_up()
+            yield beats
+        finally:
+            for beat in beats:
+                self.supervisor.release(beat)
+                beat.stop()
+                self.service.processes.remove(beat)
 
     def heal(self) -> None:
         """Undo every fault and return when all processes are ready again, whatever has happened to them."""
@@ -100,7 +132,7 @@ class Site:
 
     def wait_until_up(self) -> None:
         """Return when every process of the service runs and is ready."""
-        for process in (self.web, self.relay, self.worker):
+        for process in self.service.processes:
             up = partial(_is_up, process)
             wait_until(up, f"{process.name} to be ready", within_seconds=UP_SECONDS, every_seconds=0.1)
 
@@ -109,6 +141,13 @@ class Site:
     def customer(self, *, every_seconds: float = 0.2) -> Customer:
         """Somebody who posts an order every so often while a block runs."""
         return Customer(self.service.shop, every_seconds=every_seconds)
+
+    def enqueue(self, task: str, *args: Any, **options: Any) -> UUID:
+        """Have a task of `trouble` enqueued by a request; return the id of its message."""
+        wanted = {"task": f"tests.harness.trouble.tasks.{task}", "args": args, "options": options}
+        answer = self.service.shop.request("POST", "/enqueue/", json=wanted)
+        assert answer.status_code == requests.codes.created, f"{answer.status_code}: {answer.text[:500]}"
+        return UUID(answer.json()["id"])
 
     def kill(self, process: ServiceProcess) -> None:
         """End a process and all that it started with SIGKILL; the supervisor starts it again."""
@@ -121,9 +160,24 @@ class Site:
         signal_all([process.pid, *descendants(process.pid)], signal.SIGSTOP)
 
     @contextmanager
-    def same_worker(self) -> Iterator[None]:
-        """The worker may not end while the block runs: its process id stays the same."""
-        pid = self.worker.pid
+    def interrupted(self, *, every: bool = True) -> Iterator[None]:
+        """The worker is in the middle of an e-mail in every place it has, or in one; the block ends what sends them.
+
+        So nothing is killed between the mail server's 250 and the commit, which is the one moment that repeats an
+        e-mail.
+        """
+        self.mail_server.hold()
+        dialogues = PLACES if every else 1
+        wait_until(lambda: self.mail_server.held == dialogues, f"{dialogues} SMTP dialogues in the middle")
         yield
-        ends = self.supervisor.ends_of(self.worker)
-        assert self.worker.pid == pid, f"the worker ended with status {ends[-1]}:\n{self.worker.log_tail(60)}"
+        wait_until(lambda: not self.mail_server.held, "the end of the interrupted dialogues")
+        self.mail_server.accept()
+
+    @contextmanager
+    def same_worker(self, *, unless_deaf: bool = False) -> Iterator[None]:
+        """The worker may not end while the block runs, unless its watchdog may end it: its process stays the same."""
+        ends_before = len(self.supervisor.ends_of(self.worker))
+        yield
+        ends = self.supervisor.ends_of(self.worker)[ends_before:]
+        allowed = {DEAF_EXIT_STATUS} if unless_deaf else set()
+        assert set(ends) <= allowed, f"the worker ended with status {ends}:\n{self.worker.log_tail(60)}"

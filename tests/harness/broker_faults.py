@@ -1,0 +1,153 @@
+"""What each broker can be made to do wrong beside dying: forget everything, or answer no to everything."""
+
+import json
+import shutil
+import subprocess
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import amqp
+import redis
+
+from app.embedded import PACKAGED_RABBITMQ
+from brokers.sqs import SQSProfile
+from tests.harness.docker import DockerRabbitMQ
+from tests.harness.site import Site
+
+
+class BrokerFaults(ABC):
+    """The faults of one broker, as `FAULTS[name](site)`."""
+
+    #: How it can say no, each a name that `refusing` knows.
+    refusals: tuple[str, ...]
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    @abstractmethod
+    def wipe(self) -> None:
+        """Make it lose every message, and the queue itself."""
+
+    @abstractmethod
+    def refusing(self, how: str) -> Any:
+        """While the block runs, let it answer and say no."""
+
+
+class RedisFaults(BrokerFaults):
+    refusals = ("out of memory",)
+
+    @property
+    def _client(self) -> redis.Redis:
+        return redis.Redis(port=self.site.broker.port)
+
+    def wipe(self) -> None:
+        self._client.flushall()
+
+    @contextmanager
+    def refusing(self, how: str) -> Iterator[None]:
+        self._client.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            self._client.config_set("maxmemory", 0)
+
+
+class RabbitMQFaults(BrokerFaults):
+    refusals = ("memory alarm", "disk alarm")
+
+    #: Names of alarms as commands that set them off, and that end them.
+    _ALARMS = {
+        "memory alarm": (("set_vm_memory_high_watermark", "0"), ("set_vm_memory_high_watermark", "0.9")),
+        "disk alarm": (("set_disk_free_limit", "1000000GB"), ("set_disk_free_limit", "1MB")),
+    }
+
+    def wipe(self) -> None:
+        with amqp.Connection(f"127.0.0.1:{self.site.broker.port}") as connection:
+            connection.channel().queue_delete(self.site.service.queue)
+
+    @contextmanager
+    def refusing(self, how: str) -> Iterator[None]:
+        begin, end = self._ALARMS[how]
+        self._control(*begin)
+        try:
+            yield
+        finally:
+            self._control(*end)
+
+    def _control(self, *command: str) -> None:
+        broker = self.site.broker
+        if isinstance(broker, DockerRabbitMQ):
+            broker.run_inside("rabbitmqctl", *command)
+            return
+        program = shutil.which("rabbitmqctl", path=PACKAGED_RABBITMQ) or "rabbitmqctl"
+        # The environment of the server leads to its own port mapper, name and cookie.
+        subprocess.run([program, *command], env=broker.processes[-1].env, check=True, capture_output=True)
+
+
+class SQSFaults(BrokerFaults):
+    refusals = ("throttled", "access denied")
+
+    #: Names of errors as status, code and the word of the newer protocol.
+    _ERRORS = {
+        "throttled": (400, "RequestThrottled"),
+        "access denied": (403, "AccessDeniedException"),
+    }
+
+    def wipe(self) -> None:
+        profile = self.site.service.profile
+        assert isinstance(profile, SQSProfile)
+        queues = profile.queues
+        queues.client.delete_queue(QueueUrl=queues.url(self.site.service.queue))
+
+    @contextmanager
+    def refusing(self, how: str) -> Iterator[None]:
+        server = RefusingServer(*self._ERRORS[how])
+        server.start()
+        networks = (self.site.relay_network, self.site.worker_network)
+        for network in networks:
+            network.redirect(server.port)
+        try:
+            yield
+        finally:
+            for network in networks:
+                network.redirect(self.site.broker.port)
+            server.stop()
+
+
+class RefusingServer:
+    """Answers every request to SQS with the same error."""
+
+    def __init__(self, status: int, code: str) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "not now"}).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/x-amz-json-1.0")
+                self.send_header("x-amzn-query-error", f"{code};Sender")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+
+    def start(self) -> None:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+FAULTS: dict[str, type[BrokerFaults]] = {"redis": RedisFaults, "rabbitmq": RabbitMQFaults, "sqs": SQSFaults}
