@@ -3,6 +3,10 @@
 from app.settings import *  # noqa: F403
 from app.settings import CELERY_BEAT_SCHEDULE, INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.harness.trouble"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.harness.trouble", "tests.harness.errands"]
+ROOT_URLCONF = "tests.harness.urls"
+
+# What a test enqueues may be large.
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
 ROOT_URLCONF = "tests.harness.urls"
 CELERY_BEAT_SCHEDULE = {**CELERY_BEAT_SCHEDULE, "tick": {"task": "tests.harness.trouble.tasks.tick", "schedule": 1.0}}

@@ -149,6 +149,13 @@ class Site:
         assert answer.status_code == requests.codes.created, f"{answer.status_code}: {answer.text[:500]}"
         return UUID(answer.json()["id"])
 
+    def enqueue(self, task: str, *args: Any, **options: Any) -> UUID:
+        """Have a task of `errands` enqueued by a request; return the id of its message."""
+        wanted = {"task": f"tests.harness.errands.tasks.{task}", "args": args, "options": options}
+        answer = self.service.shop.request("POST", "/enqueue/", json=wanted)
+        assert answer.status_code == requests.codes.created, f"{answer.status_code}: {answer.text[:500]}"
+        return UUID(answer.json()["id"])
+
     def kill(self, process: ServiceProcess) -> None:
         """End a process and all that it started with SIGKILL; the supervisor starts it again."""
         pids = [process.pid, *descendants(process.pid)]

@@ -3,6 +3,6 @@
 from django.urls import path
 
 from app.urls import urlpatterns as service_urls
-from tests.harness.trouble.views import enqueue
+from tests.harness.errands.views import enqueue
 
 urlpatterns = [*service_urls, path("enqueue/", enqueue)]

@@ -1,0 +1,1 @@
+"""A Django app of errands that tests send the service on."""
