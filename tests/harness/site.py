@@ -143,13 +143,6 @@ class Site:
         return Customer(self.service.shop, every_seconds=every_seconds)
 
     def enqueue(self, task: str, *args: Any, **options: Any) -> UUID:
-        """Have a task of `trouble` enqueued by a request; return the id of its message."""
-        wanted = {"task": f"tests.harness.trouble.tasks.{task}", "args": args, "options": options}
-        answer = self.service.shop.request("POST", "/enqueue/", json=wanted)
-        assert answer.status_code == requests.codes.created, f"{answer.status_code}: {answer.text[:500]}"
-        return UUID(answer.json()["id"])
-
-    def enqueue(self, task: str, *args: Any, **options: Any) -> UUID:
         """Have a task of `errands` enqueued by a request; return the id of its message."""
         wanted = {"task": f"tests.harness.errands.tasks.{task}", "args": args, "options": options}
         answer = self.service.shop.request("POST", "/enqueue/", json=wanted)
