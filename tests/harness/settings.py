@@ -8,5 +8,5 @@ ROOT_URLCONF = "tests.harness.urls"
 
 # What a test enqueues may be large.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
-ROOT_URLCONF = "tests.harness.urls"
+
 CELERY_BEAT_SCHEDULE = {**CELERY_BEAT_SCHEDULE, "tick": {"task": "tests.harness.trouble.tasks.tick", "schedule": 1.0}}
