@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import InvalidTaskError
-from celery.signals import worker_process_init
+from celery.signals import task_postrun, task_prerun, worker_process_init
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error, close_old_connections, connection
 from kombu.message import Message as BrokerMessage
 
 from brokers.errors import BrokerError
@@ -45,6 +45,11 @@ def leave_process_group(**_: Any) -> None:
     os.setpgrp()
 
 
+# As Django does around requests. Celery's own way is to close every connection (see CELERY_DB_REUSE_MAX).
+task_prerun.connect(close_old_connections)
+task_postrun.connect(close_old_connections)
+
+
 class Consumer(celery_consumer.Consumer):
     """Celery's consumer, minus what needs remote control, plus poison handling, heartbeat and watchdog."""
 
@@ -65,14 +70,14 @@ class Consumer(celery_consumer.Consumer):
         handle = super().create_task_handler(*args, **kwargs)
         self.heard_at = time.monotonic()
         # kombu counts KeyError among them on Redis: a worker would reconnect, be handed the message again, and so on.
-        connection_errors = (OSError, *(each for each in self.connection_errors if each is not KeyError))
+        away = tuple({OSError, *self.connection_errors} - {KeyError})
 
         def on_task_received(message: BrokerMessage) -> None:
             self.heard_at = time.monotonic()
             try:
                 admit(message, self.app.tasks)
                 handle(message)
-            except connection_errors:
+            except away:
                 raise
             except InvalidTaskError as error:
                 self._put_aside(message, str(error))
