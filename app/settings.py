@@ -146,6 +146,9 @@ CELERY_WORKER_CONSUMER = "outbox.worker:Consumer"
 CELERY_BEAT_SCHEDULER = "outbox.beat:OutboxScheduler"
 CELERY_RESULT_BACKEND = "outbox.results:LedgerBackend"
 CELERY_TIMEZONE = TIME_ZONE
+# Celery would open a database connection for each task, which costs more than most tasks do. `outbox/worker.py` closes
+# those that have failed or are too old, as Django does between requests.
+CELERY_DB_REUSE_MAX = sys.maxsize
 if SERVICE.celery_result_backend:
     CELERY_RESULT_BACKEND = SERVICE.celery_result_backend.get_secret_value()
     CELERY_TASK_IGNORE_RESULT = False
