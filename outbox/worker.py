@@ -70,7 +70,7 @@ class Consumer(celery_consumer.Consumer):
         handle = super().create_task_handler(*args, **kwargs)
         self.heard_at = time.monotonic()
         # kombu counts KeyError among them on Redis: a worker would reconnect, be handed the message again, and so on.
-        away = tuple({OSError, *self.connection_errors} - {KeyError})
+        away: tuple[type[Exception], ...] = tuple({OSError, *self.connection_errors} - {KeyError})
 
         def on_task_received(message: BrokerMessage) -> None:
             self.heard_at = time.monotonic()
