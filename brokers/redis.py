@@ -1,7 +1,6 @@
 """Redis, or Valkey: a list per queue. Fast, and simple to run.
 
-kombu takes a message off the list *before* it notes who has it, so a worker killed between the two loses it: by itself
-Redis does not deliver every message at least once.
+kombu takes a message off the list *before* it notes who has it: a worker killed between the two loses it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,14 +50,14 @@ class RedisProfile(ChannelProfile):
 
     visibility_timeout: Annotated[Seconds, Field(ge=1)] = 120
     """When a message that a worker took and did not acknowledge is handed to another one. Longer than the longest task
-    (60 s), or messages waiting in a busy worker run twice; what a killed worker held waits that long."""
+    (60 s), or what waits in a busy worker runs twice; what a killed worker held waits that long."""
 
     restore_interval_seconds: Annotated[int, Field(ge=1)] = 5
     """How often a worker looks for such messages. By default kombu looks every 100 s, on top of the timeout."""
 
     socket_timeout_seconds: Annotated[float, Field(gt=1)] = 5
-    """How long an answer may take. Without a limit, a connection cut silently (firewall, frozen server) is waited on
-    for ever. More than the 1 s that a worker waits for messages at a time."""
+    """How long an answer may take: without a limit, a connection cut silently is waited on for ever. More than the 1 s
+    that a worker waits for messages at a time."""
 
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 2
     """How long connecting may take."""
@@ -100,10 +99,8 @@ class RedisProfile(ChannelProfile):
         return settings
 
     def _transport_options(self) -> dict[str, Any]:
-        timeouts = {
-            "socket_timeout": self.socket_timeout_seconds,
-            "socket_connect_timeout": self.connect_timeout_seconds,
-        }
+        answer, connect = self.socket_timeout_seconds, self.connect_timeout_seconds
+        timeouts = {"socket_timeout": answer, "socket_connect_timeout": connect}
         options = {
             **timeouts,
             "socket_keepalive": True,
@@ -138,15 +135,15 @@ class RedisProfile(ChannelProfile):
 
     def depth(self, queue: str) -> Depth:
         """Unacknowledged are those of all queues together: kombu notes them in one place."""
-
-        def count(channel: Any) -> Depth:
-            with channel.conn_or_acquire() as client:
-                return Depth(*client.pipeline(transaction=False).llen(queue).hlen("unacked").execute())
-
-        return self.ask(count)
+        return self.ask(lambda channel: _count(channel, queue))
 
     def _inspect(self, queues: Sequence[str]) -> Iterator[Finding]:
         with self.new_channel() as channel, channel.conn_or_acquire() as client:
             info = client.info()
         yield Finding("ok", "reachable", self.address)
         yield from inspect_server(info)
+
+
+def _count(channel: Any, queue: str) -> Depth:
+    with channel.conn_or_acquire() as client:
+        return Depth(*client.pipeline(transaction=False).llen(queue).hlen("unacked").execute())
