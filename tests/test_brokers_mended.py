@@ -100,6 +100,33 @@ def test_a_lost_acknowledgement_takes_no_place(servers: Servers) -> None:
     assert takes_messages_after_a_lost_acknowledgement(servers, mended.RedisTransport)
 
 
+def clients(servers: Servers, transport: type) -> tuple[Any, Any, Any]:
+    """The clients of two commands, and of one after the connections were lost."""
+    broker = servers.broker("redis")
+    with Connection("127.0.0.1", port=broker.port, transport=transport) as connection:
+        channel: Any = connection.default_channel
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            pass
+        channel._disconnect_pools()
+        with channel.conn_or_acquire() as third:
+            assert third.ping()
+        return first, second, third
+
+
+def test_kombu_still_makes_a_client_for_each_command(servers: Servers) -> None:
+    """See ClientKeepingChannel."""
+    first, second, _ = clients(servers, kombu_redis.Transport)
+
+    assert first is not second
+
+
+def test_a_client_is_kept_until_its_connections_are_lost(servers: Servers) -> None:
+    first, second, third = clients(servers, mended.RedisTransport)
+
+    assert first is second
+    assert third is not first
+
+
 def answer_to_a_refused_request(kind: type[AsyncSQSConnection]) -> Any:
     """What becomes of SQS's answer that we may not receive messages."""
     client = boto3.client("sqs", region_name="eu-central-1")
