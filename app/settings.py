@@ -81,6 +81,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ROOT_URLCONF = "app.urls"
 WSGI_APPLICATION = "app.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "app.reporting.NoURLs"
 
 DATABASES = SERVICE.databases
 CACHES = SERVICE.caches

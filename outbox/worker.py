@@ -10,10 +10,11 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-from celery.exceptions import InvalidTaskError
+from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
 from celery.signals import task_postrun, task_prerun, worker_process_init
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
@@ -27,6 +28,9 @@ from outbox.admission import admit
 from outbox.heartbeat import Heart
 
 logger = logging.getLogger(__name__)
+
+# Celery announces a future default at every lost connection, although brokers/base.py sets the option.
+warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)
 
 #: Exit status of a worker that has gone deaf (EX_SOFTWARE): its supervisor starts a new one.
 DEAF_EXIT_STATUS = 70
@@ -55,6 +59,10 @@ class Consumer(celery_consumer.Consumer):
 
     connection_errors: tuple[type[Exception], ...]
 
+    class Blueprint(celery_consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
+        # It would declare 28 queues on RabbitMQ for delays, which we keep in the database.
+        default_steps = [step for step in celery_consumer.Consumer.Blueprint.default_steps if "delayed" not in step]
+
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
         # Workers do not talk to each other: that needs queues which SQS has not, and which can lock a
         # reconnecting worker out on RabbitMQ. The database knows who is alive.
@@ -70,18 +78,18 @@ class Consumer(celery_consumer.Consumer):
         handle = super().create_task_handler(*args, **kwargs)
         self.heard_at = time.monotonic()
         # kombu counts KeyError among them on Redis: a worker would reconnect, be handed the message again, and so on.
-        away: tuple[type[Exception], ...] = tuple({OSError, *self.connection_errors} - {KeyError})
+        away: tuple[Any, ...] = (OSError, *(each for each in self.connection_errors if each is not KeyError))
 
         def on_task_received(message: BrokerMessage) -> None:
             self.heard_at = time.monotonic()
             try:
                 admit(message, self.app.tasks)
                 handle(message)
-            except away:
-                raise
             except InvalidTaskError as error:
                 self._put_aside(message, str(error))
             except Exception as error:
+                if isinstance(error, away):
+                    raise
                 self._put_aside(message, f"{type(error).__name__}: {error}")
 
         return on_task_received
@@ -156,4 +164,6 @@ class Watch(threading.Thread):
                 for queue in queues
             )
         except BrokerError:
-            return False  # nobody hears anything from a broker that is away
+            # Nobody hears anything from a broker that is away. Once it is back the worker has its time again.
+            self.consumer.heard_at = time.monotonic()
+            return False
