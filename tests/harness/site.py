@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import requests
 
 from app.processes import Server
-from outbox.worker import DEAF_EXIT_STATUS
 from tests.harness.processes import descendants, is_alive, signal_all
 from tests.harness.promise import Customer, Record
 from tests.harness.proxy import TcpProxy
@@ -25,7 +25,7 @@ SHORT_WINDOWS = {
     "OUTBOX_RENEW_SECONDS": "1",
     "OUTBOX_LOST_AFTER_SECONDS": "3",
     "OUTBOX_HEARTBEAT_SECONDS": "1",
-    "OUTBOX_DEAF_AFTER_SECONDS": "6",
+    "OUTBOX_DEAF_AFTER_SECONDS": "8",
     # What a killed worker had taken and not acknowledged is handed out again after this time.
     "REDIS_VISIBILITY_TIMEOUT": "10",
     "REDIS_RESTORE_INTERVAL_SECONDS": "1",
@@ -49,6 +49,8 @@ def _is_up(process: ServiceProcess) -> bool:
 class Site:
     """Web, relay and a worker under a supervisor. The relay and the worker reach the broker through a proxy each.
 
+    The worker reaches the database through a third one.
+
     with site.customer():          # orders are posted ...
         site.broker.freeze()       # ... while something goes wrong
     site.heal()
@@ -70,6 +72,8 @@ class Site:
         self.pool = pool
         self.relay_network = TcpProxy(self.broker.port)
         self.worker_network = TcpProxy(self.broker.port)
+        self.database_network = TcpProxy(urlsplit(self.database.url).port or 0)
+        self._networks = [self.relay_network, self.worker_network, self.database_network]
         self.supervisor = Supervisor()
         self.service = Service(directory, around, **windows, DJANGO_SETTINGS_MODULE="tests.harness.settings")
         self.record = Record(self.service.shop, self.mail_server)
@@ -79,11 +83,14 @@ class Site:
 
     def open(self) -> None:
         """Start everything and return when it is ready."""
-        for network in (self.relay_network, self.worker_network):
+        for network in self._networks:
             network.__enter__()
         self.supervisor.start()
         relay_variables = self.broker.env_at(self.relay_network.port)
-        worker_variables = self.broker.env_at(self.worker_network.port)
+        worker_variables = {
+            **self.broker.env_at(self.worker_network.port),
+            "DATABASE_URL": self._through(self.database_network, self.database.url),
+        }
         self.web = self.service.start_web(wait=False)
         self.relay = self.service.start_relay(wait=False, **relay_variables)
         self.worker = self.service.start_worker(pool=self.pool, concurrency=PLACES, wait=False, **worker_variables)
@@ -91,13 +98,17 @@ class Site:
             self.supervisor.watch(process)
         self.wait_until_up()
 
+    @staticmethod
+    def _through(network: TcpProxy, url: str) -> str:
+        return url.replace(f":{network.target_port}/", f":{network.port}/")
+
     def close(self) -> None:
         """End everything in good order."""
         self.supervisor.stop()
         self.service.stop()
         if self.supervisor.is_alive():
             self.supervisor.join()
-        for network in (self.relay_network, self.worker_network):
+        for network in self._networks:
             network.__exit__()
 
     @contextmanager
@@ -122,8 +133,8 @@ class Site:
             server.thaw()
             if not server.is_running:
                 server.start()
-        for network in (self.relay_network, self.worker_network):
-            network.target_port = self.broker.port
+        self.relay_network.target_port = self.worker_network.target_port = self.broker.port
+        for network in self._networks:
             network.heal()
         for process in self.service.processes:
             if process.is_running:
@@ -176,6 +187,8 @@ class Site:
     @contextmanager
     def same_worker(self, *, unless_deaf: bool = False) -> Iterator[None]:
         """The worker may not end while the block runs, unless its watchdog may end it: its process stays the same."""
+        from outbox.worker import DEAF_EXIT_STATUS  # not above: pytest may read this file before Django is set up
+
         ends_before = len(self.supervisor.ends_of(self.worker))
         yield
         ends = self.supervisor.ends_of(self.worker)[ends_before:]

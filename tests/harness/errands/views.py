@@ -2,8 +2,8 @@
 
 import json
 
-from celery import current_app
 from django.http import HttpRequest, JsonResponse
+from django.utils.module_loading import import_string
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
@@ -13,5 +13,5 @@ from django.views.decorators.http import require_POST
 def enqueue(request: HttpRequest) -> JsonResponse:
     """Call `apply_async` of the `task` with `args` and `options`; answer with the id of its message."""
     wanted = json.loads(request.body)
-    result = current_app.tasks[wanted["task"]].apply_async(wanted["args"], **wanted["options"])
+    result = import_string(wanted["task"]).apply_async(wanted["args"], **wanted["options"])
     return JsonResponse({"id": result.id}, status=201)
