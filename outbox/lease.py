@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.db import connection
+
 from outbox import ledger
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,8 @@ class LeaseKeeper:
                     self._renew()
             except Exception:  # whatever it was, the next renewal may succeed
                 logger.warning("Cannot renew the leases of running tasks", exc_info=True)
+            finally:
+                connection.close()  # rather than keep it idle: tasks that long are rare
 
     def _renew(self) -> None:
         # Also those that began a while ago: they cannot all wait for the round after the next.

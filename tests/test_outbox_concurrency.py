@@ -2,16 +2,16 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 
 from outbox import ledger
 from outbox.models import Message
+from tests.harness.crowd import at_once
 from tests.outbox_rows import ERROR, LEASE_SECONDS, add, again, claim, let_pass, publish, row, start, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,35 +20,6 @@ State = Message.State
 
 #: Threads that do the same at once. More than this machine has cores.
 CROWD = 8
-
-
-def at_once(jobs: Iterable[Callable[[], Any]]) -> list[Any]:
-    """Begin every job at the same moment, each in a thread of its own. Return what they do; raise what one raises."""
-    jobs = list(jobs)
-    barrier = threading.Barrier(len(jobs))
-    results: list[Any] = [None] * len(jobs)
-    errors: list[BaseException] = []
-
-    def run(place: int, job: Callable[[], Any]) -> None:
-        try:
-            with connection.cursor():  # connecting takes longer than all of the rest
-                barrier.wait(30)
-            results[place] = job()
-        except BaseException as error:
-            errors.append(error)
-            barrier.abort()
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=run, args=each) for each in enumerate(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "it waits for ever"
-    if errors:
-        raise errors[0]
-    return results
 
 
 def take_all(limit: int) -> list[UUID]:
