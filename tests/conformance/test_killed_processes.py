@@ -46,7 +46,7 @@ def test_an_order_that_web_did_not_live_to_answer_is_whole_or_not_there(site: Si
     assert_promise(site)
     # Those that were committed but not answered have their e-mail, too.
     orders = site.database.query("SELECT count(*) FROM orders_order")[0][0]
-    assert len(site.mail_server.mails) == orders
+    assert site.record.confirmed() == orders
 
 
 def test_the_relay_dies_between_marking_and_publishing(site: Site) -> None:

@@ -95,6 +95,11 @@ class Record:
                 self._message_ids[mail.message_id] += 1
         self._seen = len(mails)
 
+    def confirmed(self) -> int:
+        """How many orders have an e-mail."""
+        self._read()
+        return len(self._numbers)
+
     def missing(self) -> list[dict[str, Any]]:
         """The accepted orders without an e-mail."""
         self._read()
