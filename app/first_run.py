@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import honcho.manager
 from honcho.environ import parse_procfile
-from honcho.manager import Manager
 
 from app.embedded import EMBEDDED
 from app.processes import ServerError, find_free_port, port_is_free
@@ -20,6 +20,9 @@ from settings.environment import Environment, process_environment
 
 VAR = PROJECT_ROOT / "var"
 MAILBOX = VAR / "mail"
+
+#: How long a process may take to end in good order, running tasks included; honcho would kill it after 5 s.
+STOP_SECONDS = 30
 
 #: honcho's exit status after Ctrl-C.
 INTERRUPTED = 130
@@ -58,7 +61,8 @@ def broker_environment(name: str) -> Iterator[dict[str, str]]:
 
 def run_processes(env: dict[str, str], *, mail_port: int) -> int:
     """Run the Procfile and the mailbox under honcho until one of them ends or Ctrl-C; return the exit status."""
-    manager = Manager()
+    honcho.manager.KILL_WAIT = STOP_SECONDS
+    manager = honcho.manager.Manager()
     mailbox = f"exec {sys.executable} -m app.mailbox --port {mail_port} --directory {MAILBOX}"
     manager.add_process("mail", mailbox, env=env)
     for name, command in parse_procfile((PROJECT_ROOT / "Procfile").read_text()).processes.items():
