@@ -6,6 +6,9 @@ What makes it so is the ledger: an occurrence, named by its schedule and its tim
 no file; after a restart it goes on from the ledger's last occurrence, so that one that was missed is made up for.
 """
 
+# celery-types takes every attribute of an entry for one that may be None.
+# mypy: disable-error-code="arg-type, assignment, attr-defined, type-var, union-attr"
+
 import logging
 import time
 from datetime import UTC, datetime, timedelta
@@ -15,7 +18,6 @@ from celery.beat import ScheduleEntry, Scheduler, SchedulingError
 from celery.schedules import BaseSchedule, schedule
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
-from django.utils import timezone
 
 from outbox.heartbeat import Heart
 from outbox.models import Message
@@ -42,8 +44,19 @@ class OutboxScheduler(Scheduler):
 
     def setup_schedule(self) -> None:
         super().setup_schedule()
-        for entry in self.schedule.values():
-            entry.last_run_at = last_occurrence(entry.name) or entry.last_run_at
+        while not self._remember():
+            time.sleep(RETRY_SECONDS)
+
+    def _remember(self) -> bool:
+        """Go on from the ledger's last occurrences; False if the database is away."""
+        try:
+            for entry in self.schedule.values():
+                entry.last_run_at = last_occurrence(entry.name) or entry.last_run_at
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("The database does not answer: %s Beat waits.", str(error).strip())
+            connection.close()
+            return False
+        return True
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         try:
@@ -58,9 +71,10 @@ class OutboxScheduler(Scheduler):
         options = dict(entry.options)
         if getattr(task, "durable", False):
             moment = latest_time(entry.schedule, since=entry.last_run_at)
-            options["occurrence"] = f"{entry.name}@{moment:%Y-%m-%dT%H:%M:%SZ}"
+            options["occurrence"] = f"{entry.name}@{moment.isoformat()}"
         due = self.Entry(**{**vars(entry), "options": options})
         while not self._enqueue(due):
+            self._heap = None  # what is due next was reckoned before the wait
             time.sleep(RETRY_SECONDS)
 
     def _enqueue(self, entry: ScheduleEntry) -> bool:
@@ -91,7 +105,7 @@ def last_occurrence(name: str) -> datetime | None:
 
 def latest_time(plan: BaseSchedule, *, since: datetime) -> datetime:
     """The last time, up to now, that `plan` was due: the same for every beat, whenever each of them looks."""
-    now = timezone.now()
+    now = plan.maybe_make_aware(plan.now())
     if type(plan) is schedule:
         # Every so many seconds: counted from the epoch, so that all beats mean the same seconds.
         period = plan.run_every.total_seconds()

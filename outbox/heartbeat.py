@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -24,7 +24,7 @@ class Heart:
         self._next = 0.0
 
     def beat(self, **details: Any) -> None:
-        """Record that this process lives and what it does, if it is time to. Raises DatabaseError."""
+        """Record that this process lives and what it does, if it is time to. Raises `django.db.Error`."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self.every_seconds
@@ -36,7 +36,7 @@ class Heart:
 
     def stop(self) -> None:
         """Take the record away: this process ends on purpose."""
-        with contextlib.suppress(DatabaseError):
+        with contextlib.suppress(Error):
             Heartbeat.objects.filter(name=self.name).delete()
             connection.close()
 
