@@ -1,0 +1,154 @@
+"""What people ask the outbox. Nothing here writes; ages are by the database's clock."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now, Right
+from kombu.utils.json import loads
+
+from outbox import heartbeat
+from outbox.models import Message, PoisonMessage
+from outbox.results import last_line
+
+State = Message.State
+
+#: From which states a message can be replayed, and from which discarded.
+REPLAYABLE = (State.DEAD,)
+DISCARDABLE = (State.DEAD, State.PENDING, State.PUBLISHED)
+
+#: Columns that may be megabytes each: a list of messages does not fetch them.
+LONG_COLUMNS = ("arguments", "headers", "last_error", "history")
+
+#: How much of the end of `last_error` a list fetches, to show its last line.
+ERROR_CHARACTERS = 500
+
+#: How many ids one statement names: databases limit the number of parameters.
+IDS_PER_STATEMENT = 1000
+
+#: Heartbeats that a process may miss before it no longer counts as alive.
+MISSED_HEARTBEATS = 3
+
+
+def describe_status() -> dict[str, Any]:
+    """How much waits where, who is alive, and `notes` on what is amiss with its cure."""
+    alive: list[Any] = heartbeat.alive(within_seconds=MISSED_HEARTBEATS * settings.OUTBOX.heartbeat_seconds)
+    status = {
+        "queues": count_queues(settings.SERVICE.queues),
+        "max_in_flight": settings.OUTBOX.max_in_flight,
+        "processes": [
+            {"name": each.name, "kind": each.kind, "age_seconds": each.age.total_seconds(), "details": each.details}
+            for each in alive
+        ],
+        "poison": PoisonMessage.objects.count(),
+    }
+    return {**status, "notes": list(note_what_is_amiss(status))}
+
+
+def note_what_is_amiss(status: dict[str, Any]) -> Iterator[str]:
+    """What a person should do something about."""
+    alive = {process["kind"] for process in status["processes"]}
+    if "relay" not in alive:
+        yield "No relay is alive, so nothing is published. Start one: manage.py relay"
+    if "worker" not in alive:
+        yield "No worker is alive, so nothing is run. Start one: celery -A app worker"
+    for process in status["processes"]:
+        if process["details"].get("connected") is False:
+            yield f"{process['name']} is not connected to the broker."
+    for row in status["queues"]:
+        if row["queue"] not in settings.SERVICE.queues and row["pending"] + row["published"]:
+            yield f"Nobody serves the queue {row['queue']!r}: add it to QUEUES."
+    if dead := sum(row["dead"] for row in status["queues"]):
+        yield f"{dead} dead: manage.py outbox list --state dead"
+    if status["poison"]:
+        yield f"{status['poison']} could not be read: manage.py outbox poison"
+
+
+def count_queues(known: Iterable[str]) -> list[dict[str, Any]]:
+    """For each queue of `known`, and each other that has messages: how many of each state, how many due, the lag.
+
+    `lag_seconds` is how long the oldest message that might be running by now has waited: for the relay since it was
+    due, for a worker since it was published; None if none waits.
+    """
+    due = Q(state__in=[State.PENDING, State.RUNNING], due_at__lte=Now())
+    waits_since = Case(When(state=State.PUBLISHED, then="published_at"), When(due, then="due_at"))
+    counts: dict[str, Any] = {state: Count("pk", filter=Q(state=state)) for state in State.values}
+    # Two questions: what is unfinished is little and has an index, what is finished only has to be counted.
+    unfinished: Any = Message.objects.filter(finished_at__isnull=True).values("queue")
+    finished: Any = Message.objects.filter(finished_at__isnull=False).values_list("queue", "state")
+    nothing = {**dict.fromkeys([*State.values, "due"], 0), "lag_seconds": None}
+    queues: dict[str, dict[str, Any]] = {queue: {"queue": queue, **nothing} for queue in known}
+    for row in unfinished.annotate(**counts, due=Count("pk", filter=due), lag=Max(Now() - waits_since)):
+        lag = row.pop("lag")
+        queues[row["queue"]] = {**row, "lag_seconds": None if lag is None else lag.total_seconds()}
+    for queue, state, count in finished.annotate(count=Count("*")):
+        queues.setdefault(queue, {"queue": queue, **nothing})[state] = count
+    return sorted(queues.values(), key=itemgetter("queue"))
+
+
+def select_messages(
+    *,
+    state: str | None = None,
+    task: str | None = None,
+    queue: str | None = None,
+    since: datetime | Combinable | None = None,
+) -> QuerySet[Message]:
+    """Messages, newest first.
+
+    `since` chooses those that ended since then, and those that have not ended and were enqueued since then.
+    """
+    named = {"state": state, "task": task, "queue": queue}
+    chosen = Message.objects.filter(**{name: value for name, value in named.items() if value is not None})
+    if since is not None:
+        chosen = chosen.filter(Q(finished_at__gte=since) | Q(finished_at__isnull=True, created_at__gte=since))
+    # By id and not by `created_at`: ids are time-ordered, and the primary key is an index.
+    return chosen.order_by("-pk")
+
+
+def shorten(messages: QuerySet[Message]) -> QuerySet[Message]:
+    """`messages` as a list needs them: with `age` and the end of the error, without their long columns."""
+    end = Right("last_error", ERROR_CHARACTERS)
+    return messages.defer(*LONG_COLUMNS).annotate(age=Now() - F("created_at"), error_end=end)
+
+
+def describe_message(message: Any, *, fully: bool = False) -> dict[str, Any]:
+    """A message that `shorten` prepared as a dictionary; `error` is the last line of its `last_error`."""
+    brief = {**columns_of(message, without=LONG_COLUMNS), "age_seconds": message.age.total_seconds()}
+    brief["error"] = last_line(message.error_end)
+    if not fully:
+        return brief
+    history = message.history.splitlines()
+    long = {"arguments": arguments_of(message), "headers": loads(message.headers), "history": history}
+    return {**brief, **long, "last_error": message.last_error}
+
+
+def arguments_of(message: Message) -> dict[str, Any]:
+    """What the task is called with."""
+    return dict(zip(("args", "kwargs"), loads(message.arguments), strict=True))
+
+
+def columns_of(row: Model, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """The columns of a row by name."""
+    values = {field.name: getattr(row, field.name) for field in row._meta.fields if field.name not in without}
+    # PostgreSQL's driver hands out bytes as a view of them.
+    return {name: bytes(value) if isinstance(value, memoryview) else value for name, value in values.items()}
+
+
+def id_starts_with(text: str) -> Q | None:
+    """The condition that a message's id begins with `text`, hyphens or not; None if no id can. Uses the primary key."""
+    digits = text.replace("-", "").lower()
+    if not re.fullmatch("[0-9a-f]{1,32}", digits):
+        return None
+    return Q(pk__range=(UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+
+
+def in_chunks(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    """`ids` in parts that the ledger can take in one statement each."""
+    for start in range(0, len(ids), IDS_PER_STATEMENT):
+        yield ids[start : start + IDS_PER_STATEMENT]
