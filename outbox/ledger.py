@@ -23,6 +23,10 @@ MOST_DOUBLINGS = 6
 SPENT = "The process that ran it was killed (out of memory, time limit, power) in its last attempt."
 EXPIRED = "It expired before a worker could run it."
 
+#: How long workers that wait for the database let those go first that have finished something meanwhile. Longer than
+#: their pauses: a message whose lease has ended while its worker was cut off would otherwise be run again.
+SETTLING_SECONDS = 2.0
+
 #: Whether no attempt is left, as SQL; what was tried before a replay does not count.
 SPENT_ATTEMPTS = "attempts - replayed_after >= max_attempts"
 
@@ -207,6 +211,7 @@ def claim(id: UUID, task: str, *, lease_seconds: float) -> Claim | None:
         AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
         RETURNING attempts, attempts - replayed_after - 1, max_attempts, arguments, headers""",
         [lease_seconds, key(id), task],
+        head_start_seconds=SETTLING_SECONDS,
     )
     return Claim(id, *rows[0]) if rows else None
 
@@ -299,11 +304,12 @@ def discard(ids: Iterable[UUID], *, by: str) -> int:
     ) if keys else 0  # fmt: skip
 
 
-def republish() -> int:
+def republish(*, by: str) -> int:
     """Make everything that a broker was given due now: that broker is gone, or came back empty."""
     return run(
-        f"UPDATE outbox_message SET state = 'pending', due_at = {now()}, publishes = 0 WHERE state = 'published'",
-        [],
+        f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, publishes = 0, history = history || %s
+        WHERE state = 'published'""",
+        [_note("republished", by)],
     )
 
 
@@ -325,12 +331,6 @@ def waits_unclaimed(queue: str, *, seconds: float) -> bool:
             [queue, -seconds],
         )
     )
-
-
-def count_by_state() -> dict[tuple[str, str], int]:
-    """How many messages there are of each (queue, state)."""
-    rows = query("SELECT queue, state, count(*) FROM outbox_message GROUP BY queue, state", [])
-    return {(queue, state): count for queue, state, count in rows}
 
 
 def _note(action: str, by: str) -> str:

@@ -44,7 +44,7 @@ def keep_raw(body: bytes, reason: str, *, queue: str = "", headers: str = "") ->
         logger.exception("A message that cannot be read (%s) could not be kept either", reason)
         connection.close()
         return False
-    logger.error("Kept a message that cannot be read (%s): manage.py outbox poison shows it", reason)
+    logger.error("Kept a message that cannot be read (%s): manage.py outbox poison shows it", ascii(reason))
     return True
 
 

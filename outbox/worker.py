@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
-from celery.signals import task_postrun, task_prerun, worker_process_init
+from celery.signals import task_postrun, task_prerun, worker_process_init, worker_shutdown
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
 from django.conf import settings
@@ -72,6 +72,7 @@ class Consumer(celery_consumer.Consumer):
         self.heard_at = time.monotonic()
         self.watch = Watch(self)
         self.watch.start()
+        worker_shutdown.connect(self.watch.stop, weak=False)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[BrokerMessage], Any]:
         """Celery's handler of one delivered message, which lets no message end the worker."""
@@ -118,10 +119,15 @@ class Watch(threading.Thread):
         self.consumer = consumer
         self.heart = Heart("worker", every_seconds=0)
         self.looks = 0
+        self.ended = threading.Event()
+
+    def stop(self, **_: Any) -> None:
+        """Take the heartbeat away: the worker ends on purpose."""
+        self.ended.set()
+        self.heart.stop()
 
     def run(self) -> None:
-        while True:
-            time.sleep(settings.OUTBOX.heartbeat_seconds)
+        while not self.ended.wait(settings.OUTBOX.heartbeat_seconds):
             try:
                 self._look()
             except Error as error:

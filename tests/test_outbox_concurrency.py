@@ -173,7 +173,7 @@ def test_everyone_at_once_neither_loses_a_message_nor_waits_for_ever() -> None:
 
     def operate() -> None:
         while len(completed) < len(ids):
-            ledger.republish()
+            ledger.republish(by="me")
             ledger.extend_leases(LEASE_SECONDS)
             ledger.prune(keep_days=1, limit=10)
 

@@ -142,7 +142,7 @@ class Command(BaseCommand):
 
     def do_republish(self, **options: Any) -> None:
         self._confirm(Counter(overview.select_messages(state="published").values_list("queue", flat=True)))
-        self._report(ledger.republish())
+        self._report(ledger.republish(by=whoever_asks()))
 
     def _decide(self, decide: Callable[..., int], states: tuple[str, ...]) -> None:
         chosen = choose_messages(self.options, states)
