@@ -90,19 +90,23 @@ def run(sql: str, params: Params) -> int:
         return int(cursor.rowcount)
 
 
-def persist(sql: str, params: Params) -> Rows:
+def persist(sql: str, params: Params, *, head_start_seconds: float = 0) -> Rows:
     """`query`, repeated on a new connection for up to `PATIENCE_SECONDS` when the database goes away.
 
-    Only for statements that may run twice. Inside a transaction nothing is repeated: it is lost as a whole.
+    When it is back, others that wait for it get `head_start_seconds`. Only for statements that may run twice. Inside a
+    transaction nothing is repeated: it is lost as a whole.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    pause_seconds = 0.05
+    pause_seconds = 0.0
     while True:
         try:
+            if pause_seconds and head_start_seconds:
+                query("SELECT 1", [])
+                time.sleep(head_start_seconds)
             return query(sql, params)
         except (OperationalError, InterfaceError):
             if connection.in_atomic_block or time.monotonic() > deadline:
                 raise
             connection.close()
+        pause_seconds = min(pause_seconds * 2, 1.0) or 0.05
         time.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 2, 1.0)
