@@ -89,7 +89,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", databases, indirect=True)
     if wanted & {"db", "transactional_db"} or metafunc.definition.get_closest_marker("django_db"):
         metafunc.fixturenames.append("django_database")
-        metafunc.parametrize("django_database", databases, indirect=True, scope="session")
+        marker = metafunc.definition.get_closest_marker("databases")
+        kinds = [each for each in databases if marker is None or each in marker.args]
+        metafunc.parametrize("django_database", kinds, indirect=True, scope="session")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -275,10 +275,8 @@ class TestTimes:
 
 
 @pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch, django_database: str) -> Callable[[], None]:
+def away(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Calling it makes the database unreachable for 1 s."""
-    if django_database != "postgresql":
-        pytest.skip("SQLite is a file: it does not go away")
     monkeypatch.setattr(beat, "RETRY_SECONDS", 0.1)
     options = connection.settings_dict
     port, nowhere = options["PORT"], find_free_port()
@@ -291,6 +289,8 @@ def away(monkeypatch: pytest.MonkeyPatch, django_database: str) -> Callable[[], 
     return go_away
 
 
+# SQLite is a file: it does not go away.
+@pytest.mark.databases("postgresql")
 class TestDatabaseAway:
     def test_an_occurrence_waits_for_it(
         self, plans: Plans, clock: Clock, away: Callable[[], None], caplog: pytest.LogCaptureFixture

@@ -66,9 +66,8 @@ def test_what_several_relays_take_at_once_is_taken_once() -> None:
     assert Message.objects.filter(state=State.PUBLISHED, publishes=1).count() == len(ids)
 
 
-def test_a_relay_takes_what_another_one_leaves(django_database: str) -> None:
-    if django_database != "postgresql":
-        pytest.skip("SQLite has one writer at a time")
+@pytest.mark.databases("postgresql")  # SQLite has one writer at a time
+def test_a_relay_takes_what_another_one_leaves() -> None:
     ids = [add() for _ in range(20)]
     held, done = threading.Event(), threading.Event()
     mine: list[UUID] = []
@@ -93,9 +92,8 @@ def test_a_relay_takes_what_another_one_leaves(django_database: str) -> None:
     assert len(mine) == 5
 
 
-def test_two_relays_share_the_work(django_database: str) -> None:
-    if django_database != "postgresql":
-        pytest.skip("SQLite has one writer at a time")
+@pytest.mark.databases("postgresql")  # SQLite has one writer at a time
+def test_two_relays_share_the_work() -> None:
     for _ in range(400):
         add()
     first, second = at_once([lambda: take_all(10)] * 2)

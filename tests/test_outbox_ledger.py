@@ -745,21 +745,19 @@ class TestClock:
 
 
 @pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch, django_database: str) -> Callable[[], None]:
+def away(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Calling it makes the database unreachable for new connections; what it gives back ends that."""
-    if django_database != "postgresql":
-        pytest.skip("SQLite is a file: it does not go away")
     port = connection.settings_dict["PORT"]
     connection.close()
     monkeypatch.setitem(connection.settings_dict, "PORT", find_free_port())
     return lambda: monkeypatch.setitem(connection.settings_dict, "PORT", port)
 
 
+# SQLite is a file: it does not go away.
+@pytest.mark.databases("postgresql")
 @pytest.mark.django_db(transaction=True)
 class TestDatabaseAway:
-    def test_a_connection_that_was_cut_is_replaced(self, django_database: str) -> None:
-        if django_database != "postgresql":
-            pytest.skip("SQLite is a file: there is no connection to cut")
+    def test_a_connection_that_was_cut_is_replaced(self) -> None:
         claimed = start()
         [(pid,)] = sql.query("SELECT pg_backend_pid()", [])
         run_in_thread(lambda: sql.query("SELECT pg_terminate_backend(%s)", [pid]))
@@ -775,9 +773,7 @@ class TestDatabaseAway:
             claim(uuid4())
         away()
 
-    def test_inside_a_transaction_nothing_is_repeated(self, django_database: str) -> None:
-        if django_database != "postgresql":
-            pytest.skip("SQLite is a file: there is no connection to cut")
+    def test_inside_a_transaction_nothing_is_repeated(self) -> None:
         with pytest.raises(OperationalError), transaction.atomic():
             enqueue_cut_and_claim()
         connection.close()
