@@ -94,12 +94,15 @@ class Relay:
 
     def _judge_overdue(self, queue: str, in_flight: ledger.InFlight) -> ledger.InFlight:
         """Release as many overdue messages as the broker no longer has: a long queue is not a lost one."""
-        missing = min(in_flight.published - self.profile.depth(queue).waiting, in_flight.overdue)
+        waiting = self.profile.depth(queue).waiting
+        # Counted before and after: what was claimed, or published by another relay, while we asked is not missing.
+        after = ledger.count_in_flight(queue)
+        missing = min(min(in_flight.published, after.published) - waiting, after.overdue)
         released = ledger.release_lost(queue, limit=missing) if missing > 0 else 0
         if released:
             logger.warning("%d messages of %s seem lost: publishing them again", released, queue)
         ledger.postpone_overdue(queue, seconds=self.options.lost_after_seconds)
-        return ledger.InFlight(in_flight.published - released, 0)
+        return ledger.InFlight(after.published - released, 0)
 
     def _publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
         try:
