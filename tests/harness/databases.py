@@ -117,7 +117,7 @@ class SQLiteDatabases(Databases):
 class PostgresDatabase(Database):
     def __init__(self, server: PostgresServer, name: str, token: str) -> None:
         super().__init__(server.url(name), token)
-        self._server = server
+        self.server = server
         self._name = name
 
     def query(self, statement: LiteralString) -> list[tuple[Any, ...]]:
@@ -125,7 +125,7 @@ class PostgresDatabase(Database):
             return connection.execute(statement).fetchall()
 
     def drop(self) -> None:
-        self._server.execute("DROP DATABASE {} WITH (FORCE)", self._name)
+        self.server.execute("DROP DATABASE {} WITH (FORCE)", self._name)
 
 
 class PostgresDatabases(Databases):

@@ -126,6 +126,18 @@ class Site:
                 beat.stop()
                 self.service.processes.remove(beat)
 
+    @contextmanager
+    def worker_stopped(self) -> Iterator[None]:
+        """No worker runs while the block does."""
+        self.supervisor.release(self.worker)
+        self.worker.stop()
+        try:
+            yield
+        finally:
+            self.worker.start()
+            self.supervisor.watch(self.worker)
+            self.wait_until_up()
+
     def heal(self) -> None:
         """Undo every fault and return when all processes are ready again, whatever has happened to them."""
         self.mail_server.accept()

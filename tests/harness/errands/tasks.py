@@ -35,7 +35,7 @@ def send_late(self: Any, subject: str, seconds: float) -> None:
     _send(self, subject)
 
 
-@shared_task(bind=True, retry_backoff=False, default_retry_delay=0.05)
+@shared_task(bind=True, retry_backoff=False, default_retry_delay=0)
 def fail_at_first(self: Any, subject: str, failures: int) -> None:
     """Fail `failures` times, then send an e-mail that says so."""
     if self.request.retries < failures:
