@@ -143,10 +143,12 @@ class PredefinedQueues(Mapping[str, dict[str, str]]):
 
     def __init__(self, prefix: str, queues: Sequence[str], find_url: Callable[[str], str]) -> None:
         self._queues = {f"{prefix}{queue}": queue for queue in queues}
+        # By its plain name too: so kombu asks for it where it polls without an event loop, as under gevent.
+        self._plain = {queue: queue for queue in queues}
         self._find_url = find_url
 
     def __getitem__(self, name: str) -> dict[str, str]:
-        return {"url": self._find_url(self._queues[name])}
+        return {"url": self._find_url(self._queues.get(name) or self._plain[name])}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._queues)
