@@ -15,7 +15,20 @@ from kombu.utils.json import dumps, loads
 
 from brokers.wire import TaskMessage
 from outbox.models import new_message_id
-from outbox.sql import key, later, marks, most_urgent, now, persist, query, run, skip_locked, timestamp, uuid
+from outbox.sql import (
+    key,
+    later,
+    marks,
+    most_urgent,
+    now,
+    persist,
+    query,
+    query_prepared,
+    run,
+    skip_locked,
+    timestamp,
+    uuid,
+)
 
 #: A message that is not claimed is published again after 30, 60, 120 s and so on, with defaults up to 32 min.
 MOST_DOUBLINGS = 6
@@ -93,7 +106,7 @@ def enqueue(
         "max_attempts": max_attempts,
         "occurrence": occurrence,
     }
-    [(message_id,)] = query(
+    [(message_id,)] = query_prepared(
         f"""INSERT INTO outbox_message ({", ".join(columns)}, due_at, expires_at, created_at,
         state, attempts, replayed_after, publishes, last_error, history)
         VALUES ({marks(columns)}, {due}, {expire}, {now()}, 'pending', 0, 0, 0, '', '')

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from django.db import InterfaceError, OperationalError, connection
 
 #: How long a worker goes on trying to reach a database that went away before it gives a statement up.
@@ -83,6 +84,25 @@ def query(sql: str, params: Params) -> Rows:
         return list(cursor.fetchall())
 
 
+def query_prepared(sql: str, params: Params) -> Rows:
+    """`query` for what is asked for each task: PostgreSQL parses and plans it once per connection.
+
+    That takes as long as running it. Only for statements whose plan stays the same however much is stored: it is kept.
+    """
+    connection.close_if_health_check_failed()
+    return _query_prepared(sql, params)
+
+
+def _query_prepared(sql: str, params: Params) -> Rows:
+    if not is_postgresql():
+        return query(sql, params)
+    connection.ensure_connection()
+    # Django's own cursors write parameters into the statement, so no two are the same. This one is wrapped as they are.
+    with connection._prepare_cursor(psycopg.Cursor(connection.connection)) as cursor:  # type: ignore[attr-defined]
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+
+
 def run(sql: str, params: Params) -> int:
     """Run a statement; returns how many rows it changed."""
     with connection.cursor() as cursor:
@@ -91,7 +111,7 @@ def run(sql: str, params: Params) -> int:
 
 
 def persist(sql: str, params: Params, *, head_start_seconds: float = 0) -> Rows:
-    """`query`, repeated on a new connection for up to `PATIENCE_SECONDS` when the database goes away.
+    """`query_prepared`, repeated on a new connection for up to `PATIENCE_SECONDS` when the database goes away.
 
     When it is back, others that wait for it get `head_start_seconds`. Only for statements that may run twice. Inside a
     transaction nothing is repeated: it is lost as a whole.
@@ -103,7 +123,8 @@ def persist(sql: str, params: Params, *, head_start_seconds: float = 0) -> Rows:
             if pause_seconds and head_start_seconds:
                 query("SELECT 1", [])
                 time.sleep(head_start_seconds)
-            return query(sql, params)
+            # Nobody asks first whether the connection still works (CONN_HEALTH_CHECKS): the answer comes anyway.
+            return _query_prepared(sql, params)
         except (OperationalError, InterfaceError):
             if connection.in_atomic_block or time.monotonic() > deadline:
                 raise

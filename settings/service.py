@@ -79,7 +79,8 @@ class ServiceSettings(EnvSettings):
 
     database_url: SecretUrl = SecretUrl("sqlite:///var/db.sqlite3")
     """The database: `sqlite:///path` in the project, `sqlite:////path` elsewhere, or
-    `postgresql://user:password@host:5432/name`; options of libpq may follow a `?`."""
+    `postgresql://user:password@host:5432/name`; options of libpq may follow a `?`. Behind a pooler that keeps no
+    prepared statements (PgBouncer before 1.24, pooling transactions), add `prepare_threshold=0`."""
 
     database_pool_size: Annotated[int, Unit("connections")] = Field(default=0, ge=0)
     """The most PostgreSQL connections of one process, shared by its threads. 0: no pool, each thread keeps its

@@ -113,6 +113,13 @@ def test_postgresql_keeps_its_connections_and_checks_them() -> None:
     assert config["ATOMIC_REQUESTS"]
 
 
+def test_prepared_statements_can_be_turned_off_for_a_pooler() -> None:
+    config = service(DATABASE_URL="postgresql://app@db/orders?prepare_threshold=0").databases["default"]
+
+    assert POSTGRESQL_OPTIONS["prepare_threshold"]
+    assert config["OPTIONS"]["prepare_threshold"] is None
+
+
 def test_a_pool_takes_the_place_of_kept_connections() -> None:
     config = service(DATABASE_URL="postgres://app@db/orders", DATABASE_POOL_SIZE="4").databases
     assert config["default"]["CONN_MAX_AGE"] == 0
