@@ -2,10 +2,10 @@
 
 import os
 
-from celery import Celery
+from outbox.app import OutboxCelery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "app.settings")
 
-app = Celery("app", task_cls="outbox.task:OutboxTask")
+app = OutboxCelery("app")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

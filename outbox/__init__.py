@@ -1,5 +1,6 @@
 """Makes `.delay()` durable: a task is a row in the database before it is a message on a broker.
 
+app.py      the Celery app whose tasks are durable
 task.py     `.delay()` -> a row; in the worker: claim, run, settle
 ledger.py   the only writer of those rows
 relay.py    due rows -> broker

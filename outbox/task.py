@@ -1,7 +1,5 @@
 """`OutboxTask`: `.delay()` writes a row; in the worker the row is claimed, run and settled.
 
-    app = Celery("app", task_cls="outbox.task:OutboxTask")
-
 A bare `@shared_task` is durable and retries. `@shared_task(durable=False)` goes straight to the broker, like plain
 Celery, with late acknowledgement.
 """

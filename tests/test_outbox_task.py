@@ -254,6 +254,14 @@ def enqueue_and_crash() -> None:
 
 
 class TestDelay:
+    def test_a_task_called_by_its_name_is_enqueued_too(self) -> None:
+        result = app.send_task(plain.name, ["a"], countdown=60)
+        assert row(UUID(result.id)).state == "pending"
+
+    def test_a_signature_is_enqueued_too(self) -> None:
+        result = app.signature(plain.name, args=("a",)).apply_async()
+        assert row(UUID(result.id)).task == plain.name
+
     def test_it_writes_a_row_with_the_id_of_its_result(self) -> None:
         result = plain.delay(1, b=2)
         message = message_of(result)
