@@ -4,6 +4,9 @@ What is raised here is a library's own error, except PublishError, which names t
 any other error it is unknown which did: publish all of them again, a worker runs each once.
 """
 
+# mypy: disable-error-code="attr-defined"
+# The stubs of kombu and amqp know neither `Producer.batch` nor what a channel is made of.
+
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence

@@ -12,7 +12,7 @@ databases. `--broker=redis,sqs` and `--database=sqlite` leave the others out.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import django
@@ -130,9 +130,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the service's processes wrote when a test of theirs fails."""
-    report: pytest.TestReport = yield
+    report = yield
     arguments = getattr(item, "funcargs", {})
     service = arguments.get("service") or getattr(arguments.get("site"), "service", None)
     if report.failed and isinstance(service, Service):
