@@ -1,7 +1,4 @@
-"""`OutboxCelery`: a Celery app whose tasks are durable, however they are called.
-
-    app = OutboxCelery("app")
-"""
+"""`app = OutboxCelery("app")`: a Celery app whose tasks are durable, however they are called."""
 
 from typing import Any
 
