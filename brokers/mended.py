@@ -8,6 +8,7 @@ from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
 from kombu.transport import SQS, TRANSPORT_ALIASES, pyamqp, redis, virtual
 
 from brokers.foreign import ForeignOnRedis, ForeignOnSQS
+from brokers.redis_deliveries import LedgerQoS
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +113,12 @@ class PatientSQSChannel(ForeignOnSQS):
             super()._loop1(queue, messages_fetched)  # type: ignore[misc]
 
 
+class RedisQoS(LedgerQoS, SlotFreeingQoS):
+    pass
+
+
 class RedisChannel(ClientKeepingChannel, ForeignOnRedis):
-    QoS = SlotFreeingQoS
+    QoS = RedisQoS
 
 
 class RedisTransport(redis.Transport):
@@ -121,7 +126,7 @@ class RedisTransport(redis.Transport):
 
 
 class SentinelChannel(ClientKeepingChannel, ForeignOnRedis, redis.SentinelChannel):
-    QoS = SlotFreeingQoS
+    QoS = RedisQoS
 
 
 class SentinelTransport(redis.SentinelTransport):

@@ -11,6 +11,7 @@ BODY: Final = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "c
 
 CONTENT: Final[Mapping[str, Any]] = {"content_type": "application/json", "content_encoding": "utf-8"}
 
+_IN_LEDGER: Final = "(in the ledger)"
 _ORIGIN: Final = f"relay@{socket.gethostname()}"
 
 
@@ -36,7 +37,7 @@ class TaskMessage:
             "expires": None,
             "retries": 0,
             "timelimit": [None, None],
-            "argsrepr": "(in the outbox)",
+            "argsrepr": _IN_LEDGER,
             "kwargsrepr": "{}",
             "origin": _ORIGIN,
             "ignore_result": True,
@@ -46,3 +47,8 @@ class TaskMessage:
     def properties(self) -> dict[str, Any]:
         """Message properties: persistent, and known by the id of the row."""
         return {**CONTENT, "delivery_mode": 2, "correlation_id": str(self.id)}
+
+
+def is_in_ledger(headers: Mapping[str, Any]) -> bool:
+    """Whether a message with these headers stands for a row, which is handed out again if the message is lost."""
+    return headers.get("argsrepr") == _IN_LEDGER
