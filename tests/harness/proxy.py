@@ -132,7 +132,8 @@ class _Link:
     def reset(self) -> asyncio.Task[Any]:
         """Make both ends see a reset; the task that is returned ends when they have."""
         for writer in self._writers:
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+            with suppress(OSError):  # that side has closed it already
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
             writer.transport.abort()
         assert self._task is not None
         self._task.cancel()

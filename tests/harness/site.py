@@ -11,6 +11,7 @@ from uuid import UUID
 
 import requests
 
+from app.embedded import EmbeddedBroker
 from app.processes import Server
 from tests.harness.processes import descendants, is_alive, signal_all
 from tests.harness.promise import Customer, Record
@@ -35,6 +36,9 @@ SHORT_WINDOWS = {
     "RABBITMQ_HEARTBEAT_SECONDS": "2",
 }
 
+#: How many lines of a log an error message shows.
+STORY_LINES = 60
+
 #: How many tasks the worker runs at a time.
 PLACES = 2
 
@@ -44,6 +48,12 @@ UP_SECONDS = 120.0
 
 def _is_up(process: ServiceProcess) -> bool:
     return process.is_running and process.is_ready()
+
+
+def _story(process: ServiceProcess) -> str:
+    """The end of a process's log, without what it says of single tasks."""
+    lines = process.log_tail(2000).splitlines()
+    return "\n".join([line for line in lines if "Task " not in line][-STORY_LINES:])
 
 
 class Site:
@@ -77,7 +87,7 @@ class Site:
         self.supervisor = Supervisor()
         self.service = Service(directory, around, **windows, DJANGO_SETTINGS_MODULE="tests.harness.settings")
         self.record = Record(self.service.shop, self.mail_server)
-        self._servers = [self.broker, *servers]
+        self._servers: list[Server] = [self.broker, *servers]
 
     # --- opening hours ------------------------------------------------------------------------------------------------
 
@@ -137,6 +147,24 @@ class Site:
             self.worker.start()
             self.supervisor.watch(self.worker)
             self.wait_until_up()
+
+    def move_to(self, broker: EmbeddedBroker) -> None:
+        """Restart everything with another BROKER. The old one keeps what it holds: nobody empties it first."""
+        for process in self.service.processes:
+            self.supervisor.release(process)
+        self.kill(self.worker)
+        for process in (self.web, self.relay):
+            process.stop()
+        self.service.move_to(broker)
+        self.broker = self._servers[0] = broker
+        self.relay_network.redirect(broker.port)
+        self.worker_network.redirect(broker.port)
+        self.relay.env.update(broker.env_at(self.relay_network.port))
+        self.worker.env.update(broker.env_at(self.worker_network.port))
+        for process in self.service.processes:
+            process.start()
+            self.supervisor.watch(process)
+        self.wait_until_up()
 
     def heal(self) -> None:
         """Undo every fault and return when all processes are ready again, whatever has happened to them."""
@@ -205,4 +233,4 @@ class Site:
         yield
         ends = self.supervisor.ends_of(self.worker)[ends_before:]
         allowed = {DEAF_EXIT_STATUS} if unless_deaf else set()
-        assert set(ends) <= allowed, f"the worker ended with status {ends}:\n{self.worker.log_tail(60)}"
+        assert set(ends) <= allowed, f"the worker ended with status {ends}:\n{_story(self.worker)}"
