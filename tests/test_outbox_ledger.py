@@ -145,7 +145,7 @@ class TestArguments:
         take()
         assert again(id).decode() == ([argument], {"key": argument}, {"sent": argument})
 
-    @pytest.mark.parametrize("argument", [object(), {1, 2}, 1j, {("a", "b"): 1}], ids=repr)
+    @pytest.mark.parametrize("argument", [object(), {1, 2}, 1j, {("a", "b"): 1}], ids=["object", "set", "1j", "key"])
     def test_what_json_cannot_carry_is_refused_before_anything_is_written(self, argument: Any) -> None:
         with pytest.raises(EncodeError, match=rf"cannot keep the arguments of {TASK}: .* Pass an id instead\."):
             add(argument)
