@@ -56,14 +56,20 @@ class Relay:
             except Error as error:
                 self._wait_for_database(error)
             else:
-                busy, idle = self.options.busy_sleep_seconds, self.options.idle_sleep_seconds
-                pause_seconds = busy if published else min(pause_seconds * 1.5, idle)
+                pause_seconds = self._pause_after(published, pause_seconds)
                 backoff_seconds = FIRST_BACKOFF_SECONDS
                 self.stopped.wait(pause_seconds)
                 continue
             self.stopped.wait(backoff_seconds * random.uniform(0.5, 1))  # noqa: S311
             backoff_seconds = min(backoff_seconds * 2, LAST_BACKOFF_SECONDS)
         heart.stop()
+
+    def _pause_after(self, published: int, last_pause_seconds: float) -> float:
+        """How long to sleep after a look: not at all if it found a full batch, ever longer if it found nothing."""
+        if published >= self.options.batch_size:
+            return 0.0
+        busy, idle = self.options.busy_sleep_seconds, self.options.idle_sleep_seconds
+        return busy if published else min(max(last_pause_seconds, busy) * 1.5, idle)
 
     def look_at_all(self) -> int:
         """Look at each queue once; return how many messages were published."""
