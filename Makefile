@@ -10,7 +10,7 @@ PYTEST := $(PYTHON) -m pytest -n 4 --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run order test compose-test conformance check format docs
+.PHONY: help install run order test compose-test conformance bench-quick check format docs
 
 help: ## Print this index
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ conformance: install ## Faults at full length, on every broker or on BROKER=... 
 
 compose-test: install ## Bring each compose file up, order, find the e-mail, and take it down (needs Docker)
 	@$(PYTHON) -m pytest tests/compose_check.py $(ARGS)
+
+bench-quick: install ## Measure in 3 minutes, side by side with plain Celery, what durability costs
+	@$(PYTHON) -m benchmarks --seconds 3 $(ARGS)
 
 check: install ## Lint, types, import rules, migrations, generated files
 	@ruff check .

@@ -1,0 +1,27 @@
+"""Plain Celery with the same broker settings: what this service is compared with.
+
+It has Celery's own task class and consumer, and kombu's own transports in place of those that `brokers` mends.
+"""
+
+from typing import Any
+
+from celery import Celery
+from django.conf import settings
+
+from brokers.mended import MENDED
+from brokers.urls import scheme_of
+
+#: Its own queue, so that neither side works for the other.
+QUEUE = "bench-plain"
+
+
+def plain_settings() -> dict[str, Any]:
+    chosen: dict[str, Any] = settings.BROKER_PROFILE.celery_settings([QUEUE])
+    if mended := MENDED.get(scheme_of(chosen["broker_url"])):
+        (original,) = mended.__bases__
+        chosen["broker_transport"] = f"{original.__module__}:{original.__qualname__}"
+    return {**chosen, "include": ["benchmarks.tasks"], "timezone": settings.TIME_ZONE}
+
+
+app = Celery("plain", set_as_current=False)
+app.conf.update(plain_settings())

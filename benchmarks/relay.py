@@ -1,0 +1,36 @@
+"""How many messages a second reach the broker: by the relay, and by `apply_async` in a loop.
+
+A round of the relay fills the window of a queue (OUTBOX_MAX_IN_FLIGHT) in batches of the usual size. Counting what is
+in flight, marking what is due and waiting for the broker's confirmation are all part of it.
+"""
+
+from django.conf import settings
+
+from benchmarks import plain, work
+from benchmarks.compare import PLAIN, Outcome, against_plain
+from outbox.relay import Relay, drain
+
+#: How much of a window plain Celery publishes in a round: enough to be measured, and as long as the relay's round.
+PLAIN_SHARE = 0.25
+
+
+def measure(seconds: float) -> list[Outcome]:
+    relay = work.new_relay()
+    sides = {"relay": lambda: fill_window(relay), PLAIN: publish_one_by_one}
+    return against_plain(sides, unit="messages/s", seconds=seconds)
+
+
+def fill_window(relay: Relay) -> float:
+    count = settings.OUTBOX.max_in_flight
+    work.fill_ledger(count)
+    seconds = work.timed(lambda: drain(relay))
+    work.purge(work.QUEUE)
+    work.empty_ledger()
+    return count / seconds
+
+
+def publish_one_by_one() -> float:
+    count = round(settings.OUTBOX.max_in_flight * PLAIN_SHARE)
+    seconds = work.timed(lambda: work.publish_in_a_loop(count))
+    work.purge(plain.QUEUE)
+    return count / seconds

@@ -1,0 +1,17 @@
+"""The task that does nothing. The same one on both sides: `@shared_task` gives it to every Celery app there is."""
+
+import os
+from functools import lru_cache
+
+from celery import shared_task
+
+
+@shared_task
+def tick(path: str, order_id: str, user_email: str) -> None:
+    """Add a byte to the file `path`, so that whoever measures can count; it takes about two microseconds."""
+    os.write(_open(path), b".")
+
+
+@lru_cache(maxsize=1)
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

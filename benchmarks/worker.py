@@ -1,0 +1,100 @@
+"""How many tasks a second a worker runs when each does nothing: with claim and settle, and as plain Celery.
+
+The workers are real ones, started as the Procfile starts them. Each is frozen while its queue is filled, so that
+publishing is no part of what is measured, and the other one idles meanwhile.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.conf import settings
+
+from app.processes import ChildProcess
+from benchmarks import work
+from benchmarks.compare import PLAIN, Outcome, against_plain
+from outbox.models import Message
+from outbox.relay import Relay, drain
+from settings import PROJECT_ROOT
+from tests.harness.waiting import wait_until
+
+COMMAND = ["worker", "-l", "INFO", "--pool", "prefork", "--concurrency", "2", "--include", "benchmarks.tasks"]
+
+#: What our consumer leaves out by itself.
+QUIET = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
+
+#: One window of the queue.
+ROUND_TASKS = settings.OUTBOX.max_in_flight
+
+#: How often is counted: a look takes a few microseconds.
+LOOK_SECONDS = 0.005
+
+
+def measure(seconds: float) -> list[Outcome]:
+    with tempfile.TemporaryDirectory(prefix="anybroker-bench-") as folder, running_workers(Path(folder)) as workers:
+        ours, plain = workers
+        relay = work.new_relay()
+        sides = {
+            "worker": lambda: ours.run_round(lambda ticks: fill_ours(relay, ticks)),
+            PLAIN: lambda: plain.run_round(lambda ticks: work.publish_in_a_loop(ROUND_TASKS, str(ticks))),
+        }
+        return against_plain(sides, unit="tasks/s", seconds=seconds)
+
+
+def fill_ours(relay: Relay, ticks: Path) -> None:
+    """Fill the window of our queue."""
+    running = Message.objects.filter(state=Message.State.RUNNING)
+    wait_until(lambda: not running.exists(), "the last tasks to settle")
+    work.empty_ledger()
+    work.fill_ledger(ROUND_TASKS, str(ticks))
+    drain(relay)
+
+
+class Worker(ChildProcess):
+    """A Celery worker whose tasks leave a byte each in the file `ticks`."""
+
+    def __init__(self, app: str, folder: Path, *options: str) -> None:
+        command = [sys.executable, "-m", "celery", "-A", app, *COMMAND, "-n", f"{app}@%h", *options]
+        super().__init__(command, env=os.environ, log=folder / f"{app}.log", cwd=PROJECT_ROOT)
+        self.ticks = folder / f"{app}.ticks"
+
+    def is_ready(self) -> bool:
+        if not self.is_running:
+            raise RuntimeError(f"The worker ended:\n{self.log_tail()}")
+        return self.log.exists() and " ready." in self.log.read_text(errors="replace")
+
+    def count(self) -> int:
+        return self.ticks.stat().st_size if self.ticks.exists() else 0
+
+    def run_round(self, fill: Callable[[Path], None]) -> float:
+        """Tasks per second, from a full queue to an empty one."""
+        expected = self.count() + ROUND_TASKS
+        self.freeze()
+        fill(self.ticks)
+        self.thaw()
+        started = time.perf_counter()
+        wait_until(
+            lambda: self.count() >= expected, "the tasks to be done", within_seconds=90, every_seconds=LOOK_SECONDS
+        )
+        return ROUND_TASKS / (time.perf_counter() - started)
+
+
+@contextmanager
+def running_workers(folder: Path) -> Iterator[tuple[Worker, Worker]]:
+    """Ours and a plain one, both ready."""
+    workers = Worker("app", folder), Worker("benchmarks.plain", folder, *QUIET)
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            wait_until(worker.is_ready, "the worker to be ready")
+        yield workers
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.stop()
