@@ -148,7 +148,8 @@ def _describe_missing(site: "Site") -> str:
     lines = [f"{len(missing)} of {len(site.service.shop.accepted)} accepted orders have no e-mail:"]
     rows = site.database.query(f"SELECT arguments, {COLUMNS} FROM outbox_message")
     for order in missing[:SHOWN]:
-        found = [row[1:] for row in rows if order["order_id"] in row[0]]
+        # Celery's JSON writes a UUID without its dashes.
+        found = [row[1:] for row in rows if order["order_id"].replace("-", "") in row[0]]
         lines.append(f"  {order['number']} of {order['created_at']}: {found or 'NO MESSAGE IN THE LEDGER'}")
     return "\n".join([*lines, _describe_ends(site)])
 
