@@ -15,6 +15,9 @@ from tests.harness.smtp import MailServer
 #: The pools that a worker may run; each has its own ways to lose a message.
 POOLS = ("prefork", "threads")
 
+#: `--fault-seconds` from here on means that the tests may take hours.
+FULL_LENGTH_SECONDS = 20
+
 #: Several relays, and a server that can go away: what production runs on.
 DATABASE = "postgresql"
 
@@ -104,6 +107,11 @@ def site(request: pytest.FixtureRequest, sites: Sites) -> Iterator[Site]:
     yield sites.healthy()
     if request.session.testsfailed > failed_before:
         sites.close()
+
+
+def in_full_length(config: pytest.Config) -> bool:
+    """Whether faults, tasks and queues are as long as in production: `make conformance`."""
+    return float(config.getoption("fault_seconds")) >= FULL_LENGTH_SECONDS
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
@@ -140,6 +140,13 @@ class Service:
     def profile(self) -> BrokerProfile:
         """The profile of this service's broker, which leads past every proxy."""
         return load_profile(self.env["BROKER"], environ=self.env, env_file=Path(os.devnull))
+
+    def move_to(self, broker: EmbeddedBroker) -> None:
+        """What is started from now on uses another broker."""
+        self.around = replace(self.around, broker=broker)
+        for environment in (self.env, *(process.env for process in self.processes)):
+            environment.update(broker.env)
+        self.__dict__.pop("profile", None)
 
     def depth(self) -> int:
         """How many messages the broker holds of this service's queue, those with a worker included."""

@@ -10,7 +10,7 @@ from django.core.mail import EmailMessage
 LONG_SECONDS = 600
 
 
-def _send(task: Any, subject: str, text: str = "") -> None:
+def send_email(task: Any, subject: str, text: str = "") -> None:
     """Send an e-mail that carries the id of the message, as those of orders do."""
     headers = {"Message-ID": f"<{task.request.id}@localhost>"}
     EmailMessage(subject, text, to=["somebody@example.com"], headers=headers).send()
@@ -19,20 +19,20 @@ def _send(task: Any, subject: str, text: str = "") -> None:
 @shared_task(bind=True)
 def send(self: Any, subject: str) -> None:
     """Send an e-mail."""
-    _send(self, subject)
+    send_email(self, subject)
 
 
 @shared_task(bind=True)
 def measure(self: Any, subject: str, content: str) -> None:
     """Send an e-mail that says how many characters `content` has."""
-    _send(self, subject, str(len(content)))
+    send_email(self, subject, str(len(content)))
 
 
 @shared_task(bind=True, soft_time_limit=LONG_SECONDS, time_limit=LONG_SECONDS)
 def send_late(self: Any, subject: str, seconds: float) -> None:
     """Work for `seconds`, then send an e-mail."""
     time.sleep(seconds)
-    _send(self, subject)
+    send_email(self, subject)
 
 
 @shared_task(bind=True, retry_backoff=False, default_retry_delay=0)
@@ -40,4 +40,4 @@ def fail_at_first(self: Any, subject: str, failures: int) -> None:
     """Fail `failures` times, then send an e-mail that says so."""
     if self.request.retries < failures:
         raise ConnectionError(f"failure {self.request.retries + 1}")
-    _send(self, subject, f"after {self.request.retries} failures")
+    send_email(self, subject, f"after {self.request.retries} failures")
