@@ -56,8 +56,9 @@ def new_relay() -> Relay:
 def purge(queue: str) -> None:
     """Take every waiting message out of `queue`."""
     profile = settings.BROKER_PROFILE
-    if isinstance(profile, SQSProfile):  # kombu cannot purge a queue that it was given the URL of
-        profile.queues.client.purge_queue(QueueUrl=profile.queue_url(queue))
+    if isinstance(profile, SQSProfile):  # SQS purges once a minute at most
+        profile.queues.client.delete_queue(QueueUrl=profile.queue_url(queue))
+        profile.prepare([queue])
     elif isinstance(profile, ChannelProfile):
         profile.ask(lambda channel: channel.queue_purge(queue))
 
