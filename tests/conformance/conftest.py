@@ -21,6 +21,9 @@ FULL_LENGTH_SECONDS = 20
 #: Several relays, and a server that can go away: what production runs on.
 DATABASE = "postgresql"
 
+#: How long a case may take before it counts as hanging.
+CASE_SECONDS = 400
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a case that asks for `site` on every broker with every pool, or with those that its marker `pools` names."""
@@ -28,16 +31,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     marker = metafunc.definition.get_closest_marker("pools")
     pools = marker.args if marker else POOLS
-    module = metafunc.module.__name__.rpartition(".")[2]
     places = [
-        # The cases of one module and one site run in one process, one after the other.
-        pytest.param(
-            (broker, DATABASE, pool), id=f"{broker}-{pool}", marks=pytest.mark.xdist_group(f"{broker}-{pool}-{module}")
-        )
+        # All cases of one site run in one process, one after the other.
+        pytest.param((broker, DATABASE, pool), id=f"{broker}-{pool}", marks=pytest.mark.xdist_group(f"{broker}-{pool}"))
         for broker in chosen(metafunc.config, "broker")
         for pool in pools
     ]
     metafunc.parametrize("sites", places, indirect=True, scope="session")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each case the time that several starts of everything take on a machine that is busy with other cases."""
+    item.add_marker(pytest.mark.timeout(CASE_SECONDS))
 
 
 class Sites:

@@ -26,7 +26,7 @@ def test_a_stopped_broker_delays_emails_only(site: Site, fault_seconds: float) -
 
 def test_a_broker_that_is_restarted_under_load_loses_nothing(site: Site) -> None:
     with site.same_worker():
-        with site.customer(every_seconds=0.05) as customer:
+        with site.customer(every_seconds=0.1) as customer:
             customer.wait_for(10)
             site.broker.restart()
             customer.wait_for(customer.accepted + 10)
@@ -37,7 +37,7 @@ def test_a_broker_that_is_restarted_under_load_loses_nothing(site: Site) -> None
 
 def test_a_broker_that_crashes_under_load_loses_nothing(site: Site) -> None:
     with site.same_worker():
-        with site.customer(every_seconds=0.05) as customer:
+        with site.customer(every_seconds=0.1) as customer:
             customer.wait_for(10)
             site.broker.kill()
             site.heal()

@@ -35,7 +35,7 @@ def test_an_order_that_web_did_not_live_to_answer_is_whole_or_not_there(site: Si
     with ExitStack() as customers:
         with locked_stock(site):
             for _ in range(HANGING):
-                customers.enter_context(site.customer(every_seconds=0.05))
+                customers.enter_context(site.customer(every_seconds=0.1))
             wait_until(lambda: count_waiting_for_stock(site) == HANGING, "requests in the middle of their transaction")
             site.kill(site.web)
         site.wait_until_up()
@@ -96,7 +96,7 @@ def test_a_worker_dies_and_its_pool_with_it(site: Site) -> None:
 
 def test_whole_workers_die_again_and_again_under_load(site: Site) -> None:
     """With messages in the queue, some that the worker has taken in advance, and an e-mail half sent in each place."""
-    with site.customer(every_seconds=0.05) as customer:
+    with site.customer(every_seconds=0.1) as customer:
         for _ in range(3):
             customer.wait_for(customer.accepted + 10)
             with site.interrupted():

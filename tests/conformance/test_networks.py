@@ -26,7 +26,7 @@ def network_of(site: Site, side: str) -> TcpProxy:
 def test_many_short_cuts_lose_nothing(site: Site, side: str) -> None:
     network = network_of(site, side)
     with site.same_worker():
-        with site.customer(every_seconds=0.05) as customer:
+        with site.customer(every_seconds=0.1) as customer:
             customer.wait_for(3)
             for _ in range(CUTS):
                 network.cut()

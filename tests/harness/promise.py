@@ -124,7 +124,7 @@ def assert_promise(site: "Site", *, within_seconds: float = PROMISE_SECONDS) -> 
     deadline = time.monotonic() + within_seconds
     _wait(lambda: not site.record.missing(), deadline)
     assert not site.record.missing(), _describe_missing(site)
-    _wait(lambda: not site.database.unfinished(), deadline)
+    _wait(lambda: not site.database.unfinished(), deadline, every_seconds=0.2)
     assert not site.database.unfinished(), f"unfinished messages:\n{_unfinished(site)}\n{_describe_ends(site)}"
     _wait(lambda: _is_drained(site), deadline, every_seconds=0.3)
     assert _is_drained(site), f"the broker still holds {site.service.depth()} messages"

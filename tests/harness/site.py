@@ -189,7 +189,7 @@ class Site:
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
-    def customer(self, *, every_seconds: float = 0.2) -> Customer:
+    def customer(self, *, every_seconds: float = 0.25) -> Customer:
         """Somebody who posts an order every so often while a block runs."""
         return Customer(self.service.shop, every_seconds=every_seconds)
 
