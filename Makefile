@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 BROKER ?= redis
 PORT ?= 8000
+MINUTES ?= 10
 UV := $(shell command -v uv || echo var/tools/bin/uv)
 PYTHON := .venv/bin/python
 # Most tests wait for something; each of these processes has servers of its own. `make test ARGS="-n 0 ..."` runs one.
@@ -41,6 +42,9 @@ test: install ## Run all tests on real brokers and databases (ARGS="-k name" for
 
 conformance: install ## Faults at full length, on every broker or on BROKER=... only
 	@$(PYTEST) tests/conformance --fault-seconds 20 $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
+
+chaos: install ## Faults of every kind at random times, then the ledger is reconciled (MINUTES=10, BROKER=..., SEED=...)
+	@$(PYTHON) -m tests.conformance.chaos --minutes $(MINUTES) --broker $(BROKER) $(if $(SEED),--seed $(SEED))
 
 compose-test: install ## Bring each compose file up, order, find the e-mail, and take it down (needs Docker)
 	@$(PYTHON) -m pytest tests/compose_check.py $(ARGS)
