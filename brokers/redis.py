@@ -49,8 +49,8 @@ class RedisProfile(ChannelProfile):
     """Put before every key, so that several services can share a Redis. Change it only while the queues are empty."""
 
     visibility_timeout: Annotated[Seconds, Field(ge=1)] = 120
-    """When a message that a worker took and did not acknowledge is handed to another one. Longer than the longest task
-    (60 s), or what waits in a busy worker runs twice; what a killed worker held waits that long."""
+    """When a message that a worker took and did not acknowledge is handed to another one. Only for durable=False: of
+    all others the ledger knows who has them. Longer than the longest task (60 s), or some of them run twice."""
 
     restore_interval_seconds: Annotated[int, Field(ge=1)] = 5
     """How often a worker looks for such messages. By default kombu looks every 100 s, on top of the timeout."""
@@ -67,7 +67,7 @@ class RedisProfile(ChannelProfile):
 
     prefetch_multiplier: Annotated[int, Field(ge=1)] = 1
     """Messages that a worker takes in advance, times its concurrency. More is not faster on Redis, and what a killed
-    worker held waits for the visibility timeout."""
+    worker held waits until it counts as lost (OUTBOX_LOST_AFTER_SECONDS)."""
 
     @classmethod
     def parse_url(cls, text: str) -> list[BrokerUrl]:
