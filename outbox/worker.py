@@ -49,11 +49,6 @@ def leave_process_group(**_: Any) -> None:
     os.setpgrp()
 
 
-# As Django does around requests. Celery's own way is to close every connection (see CELERY_DB_REUSE_MAX).
-task_prerun.connect(close_old_connections)
-task_postrun.connect(close_old_connections)
-
-
 class Consumer(celery_consumer.Consumer):
     """Celery's consumer, minus what needs remote control, plus poison handling, heartbeat and watchdog."""
 
@@ -73,6 +68,9 @@ class Consumer(celery_consumer.Consumer):
         self.watch = Watch(self)
         self.watch.start()
         worker_shutdown.connect(self.watch.stop, weak=False)
+        # As Django does around requests. Celery's own way is to close every connection (see CELERY_DB_REUSE_MAX).
+        task_prerun.connect(close_old_connections)
+        task_postrun.connect(close_old_connections)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[BrokerMessage], Any]:
         """Celery's handler of one delivered message, which lets no message end the worker."""

@@ -50,6 +50,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--{option}={','.join(unknown)}: choose from {', '.join(known)}")
     servers = config.stash[SERVERS] = Servers()
     if not runs_tests(config):
+        # Set by the import of `app`; the processes that run tests would have their settings read before `isolate`.
+        os.environ.pop("DJANGO_SETTINGS_MODULE", None)
         return
     # Whatever a test of the views or models publishes goes to a real broker, too. No test ever sees the developer's
     # database: this one has no tables.
