@@ -107,8 +107,13 @@ class MailServer:
         self._behaviour, self._reply = Behaviour.REFUSE_RECIPIENT, reply
 
     def hold(self) -> None:
-        """Read each message and then say nothing, until another behaviour is chosen."""
+        """Read each message and then say nothing, until another behaviour is chosen.
+
+        What was accepted before is among the `mails` when this returns.
+        """
         self._behaviour = Behaviour.HOLD
+        if self._controller is not None:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._controller.loop).result(timeout=10)
 
     def drop_after_accepting(self) -> None:
         """Keep each message and close the connection instead of confirming it."""
