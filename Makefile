@@ -7,7 +7,7 @@ MINUTES ?= 10
 UV := $(shell command -v uv || echo var/tools/bin/uv)
 PYTHON := .venv/bin/python
 # Most tests wait for something; each of these processes has servers of its own. `make test ARGS="-n 0 ..."` runs one.
-PYTEST := $(PYTHON) -m pytest -n 4 --dist loadgroup
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -37,8 +37,8 @@ run: install ## Start everything: an embedded broker, SQLite, web, worker and be
 order: install ## Post a sample order to the running service and show its e-mail
 	@$(PYTHON) -m app.sample_order --port $(PORT)
 
-test: install ## Run all tests on real brokers and databases (ARGS="-k name" for some)
-	@$(PYTEST) $(ARGS)
+test: install ## Run the tests on real brokers and databases (ARGS="-k name" for some)
+	@$(PYTEST) --ignore tests/conformance $(ARGS)
 
 conformance: install ## Faults at full length, on every broker or on BROKER=... only
 	@$(PYTEST) tests/conformance --fault-seconds 20 $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
