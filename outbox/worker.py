@@ -49,6 +49,15 @@ def leave_process_group(**_: Any) -> None:
     os.setpgrp()
 
 
+def look_after_connections() -> None:
+    """Close what is old or broken around each task, as Django does around requests.
+
+    Celery's own way is to close every connection each time (see CELERY_DB_REUSE_MAX).
+    """
+    task_prerun.connect(close_old_connections)
+    task_postrun.connect(close_old_connections)
+
+
 class Consumer(celery_consumer.Consumer):
     """Celery's consumer, minus what needs remote control, plus poison handling, heartbeat and watchdog."""
 
@@ -68,9 +77,7 @@ class Consumer(celery_consumer.Consumer):
         self.watch = Watch(self)
         self.watch.start()
         worker_shutdown.connect(self.watch.stop, weak=False)
-        # As Django does around requests. Celery's own way is to close every connection (see CELERY_DB_REUSE_MAX).
-        task_prerun.connect(close_old_connections)
-        task_postrun.connect(close_old_connections)
+        look_after_connections()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[BrokerMessage], Any]:
         """Celery's handler of one delivered message, which lets no message end the worker."""

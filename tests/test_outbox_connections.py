@@ -1,15 +1,25 @@
 """A worker's connection to the database: kept from task to task, and not for longer than it works."""
 
+from collections.abc import Iterator
+
 import pytest
 from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]
 from celery.signals import task_postrun, task_prerun
-from django.db import connection
+from django.db import close_old_connections, connection
 
-import outbox.worker  # noqa: F401  (a worker's signals)
 from app.celery import app
 from outbox.tasks import prune_messages
+from outbox.worker import look_after_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_worker() -> Iterator[None]:
+    look_after_connections()
+    yield
+    for signal in (task_prerun, task_postrun):
+        signal.disconnect(close_old_connections)
 
 
 def run_a_task() -> None:
@@ -39,9 +49,8 @@ def test_one_that_is_too_old_is_closed() -> None:
     assert connection.connection is None
 
 
+@pytest.mark.databases("postgresql")  # SQLite is a file: there is no connection to break
 def test_one_that_broke_is_closed() -> None:
-    if connection.vendor == "sqlite":
-        pytest.skip("SQLite is a file: there is no connection to break")
     connection.ensure_connection()
     connection.connection.close()
     connection.errors_occurred = True
