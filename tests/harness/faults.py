@@ -15,10 +15,11 @@ from tests.harness.databases import PostgresDatabase
 from tests.harness.foreign import push_garbage
 from tests.harness.ledger import Ledger
 from tests.harness.postgres import PostgresServer
-from tests.harness.processes import children, descendants, signal_all
+from tests.harness.processes import children, descendants, is_alive, signal_all
 from tests.harness.proxy import TcpProxy
 from tests.harness.service import ServiceProcess
 from tests.harness.site import Site
+from tests.harness.waiting import wait_until
 
 Block = Callable[[Site, random.Random], Iterator[None]]
 
@@ -107,7 +108,9 @@ def kill_worker(site: Site, chance: random.Random) -> Iterator[None]:
 def kill_pool_process(site: Site, chance: random.Random) -> Iterator[None]:
     with everything_settled(site) as settled:
         if settled and (pool := children(site.worker.pid)):
-            signal_all([chance.choice(pool)], signal.SIGKILL)
+            victim = chance.choice(pool)
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda: not is_alive(victim), "the end of a pool process")
     yield
 
 
@@ -115,7 +118,9 @@ def kill_pool_process(site: Site, chance: random.Random) -> Iterator[None]:
 def stop_worker_at_once(site: Site, chance: random.Random) -> Iterator[None]:
     with everything_settled(site) as settled:
         if settled:
+            everybody = [site.worker.pid, *descendants(site.worker.pid)]
             os.kill(site.worker.pid, signal.SIGQUIT)
+            wait_until(lambda: not any(map(is_alive, everybody)), "a cold shutdown")
     yield
 
 
@@ -208,7 +213,7 @@ def cut_connections(site: Site, chance: random.Random) -> Iterator[None]:
 # --- The mail server --------------------------------------------------------------------------------------------------
 
 
-@fault("the mail server is down", "mail")
+@fault("the mail server is down", "mail", "database")
 def stop_mail_server(site: Site, chance: random.Random) -> Iterator[None]:
     with everything_settled(site):
         pass  # who is cut off between the yes and reading it repeats the e-mail

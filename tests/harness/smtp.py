@@ -95,7 +95,8 @@ class MailServer:
     # --- what it shall do from now on ---------------------------------------------------------------------------------
 
     def accept(self) -> None:
-        """Take every message, also those that are held."""
+        """Take every message, also those that are held and whose senders are still there."""
+        self._catch_up()
         self._behaviour = Behaviour.ACCEPT
 
     def refuse(self, reply: str) -> None:
@@ -112,12 +113,16 @@ class MailServer:
         What was accepted before is among the `mails` when this returns.
         """
         self._behaviour = Behaviour.HOLD
-        if self._controller is not None:
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._controller.loop).result(timeout=10)
+        self._catch_up()
 
     def drop_after_accepting(self) -> None:
         """Keep each message and close the connection instead of confirming it."""
         self._behaviour = Behaviour.ACCEPT_AND_DROP
+
+    def _catch_up(self) -> None:
+        """Return when the server's thread has dealt with all that has happened so far."""
+        if self._controller is not None:
+            asyncio.run_coroutine_threadsafe(_take_turns(), self._controller.loop).result(timeout=10)
 
     # --- what has happened --------------------------------------------------------------------------------------------
 
@@ -185,6 +190,12 @@ class MailServer:
         message = message_from_bytes(content, policy=default_policy)
         with self._lock:
             self._mails.append(Mail(tuple(envelope.rcpt_tos), message))
+
+
+async def _take_turns() -> None:
+    """Let the event loop go round often enough for an end of a connection to reach who reads from it."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 class _Handler:
