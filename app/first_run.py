@@ -1,31 +1,34 @@
 """`make run`: the whole service from nothing: an embedded broker, SQLite, a catalogue, web, worker and beat.
 
-Everything lives below `var/`; nothing of the machine's own brokers or databases is touched, except that
+Everything lives below `--directory`; nothing of the machine's own brokers or databases is touched, except that
 `BROKER=rabbitmq` uses the RabbitMQ at RABBITMQ_URL when that variable is set.
 """
 
 import argparse
+import io
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import honcho.manager
 from honcho.environ import parse_procfile
+from honcho.printer import Message, Printer
 
 from app.embedded import EMBEDDED
 from app.processes import ServerError, find_free_port, port_is_free
 from settings.base import PROJECT_ROOT
 from settings.environment import Environment, process_environment
 
-VAR = PROJECT_ROOT / "var"
-MAILBOX = VAR / "mail"
-
 #: How long a process may take to end in good order, running tasks included; honcho would kill it after 5 s.
 STOP_SECONDS = 30
 
-#: honcho's exit status after Ctrl-C.
-INTERRUPTED = 130
+#: honcho's exit status after Ctrl-C, and after SIGTERM.
+INTERRUPTED, TERMINATED = 130, 143
 
 WELCOME = """
   The service runs on {broker}.
@@ -46,12 +49,12 @@ def manage(*command: str, env: dict[str, str]) -> None:
 
 
 @contextmanager
-def broker_environment(name: str) -> Iterator[dict[str, str]]:
+def broker_environment(name: str, directory: Path) -> Iterator[dict[str, str]]:
     """The variables that lead to the broker: an embedded one while the block runs, or the user's own RabbitMQ."""
     if name == "rabbitmq" and Environment.read().get("RABBITMQ_URL"):
         yield {"BROKER": name}
         return
-    broker = EMBEDDED[name](VAR / "embedded" / name)
+    broker = EMBEDDED[name](directory / "embedded" / name)
     broker.start()
     try:
         yield broker.env
@@ -59,30 +62,49 @@ def broker_environment(name: str) -> Iterator[dict[str, str]]:
         broker.stop()
 
 
-def run_processes(env: dict[str, str], *, mail_port: int) -> int:
+class LastingPrinter(Printer):  # type: ignore[misc]
+    """Prints what the processes write, and ends them when nobody reads it any more.
+
+    The reader of a pipe or the terminal may end before us, at the same Ctrl-C even. An error in honcho's loop would
+    leave its processes running without a parent.
+    """
+
+    def write(self, message: Message) -> None:
+        try:
+            super().write(message)
+        except OSError:
+            self.output = io.StringIO()
+            os.kill(os.getpid(), signal.SIGTERM)
+        except RuntimeError:  # a signal's message in the midst of another line must not keep the signal from working
+            pass
+
+
+def run_processes(env: dict[str, str], *, mail_port: int, mails: Path) -> int:
     """Run the Procfile and the mailbox under honcho until one of them ends or Ctrl-C; return the exit status."""
     honcho.manager.KILL_WAIT = STOP_SECONDS
-    manager = honcho.manager.Manager()
-    mailbox = f"exec {sys.executable} -m app.mailbox --port {mail_port} --directory {MAILBOX}"
-    manager.add_process("mail", mailbox, env=env)
+    manager = honcho.manager.Manager(LastingPrinter(sys.stdout))
+    mailbox = [sys.executable, "-m", "app.mailbox", "--port", str(mail_port), "--directory", str(mails)]
+    manager.add_process("mail", f"exec {shlex.join(mailbox)}", env=env)
     for name, command in parse_procfile((PROJECT_ROOT / "Procfile").read_text()).processes.items():
         manager.add_process(name, command, env=env)
+    # A terminal that is closed: honcho knows the other two signals only.
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
-    # Ctrl-C is how this is meant to end.
-    return 0 if manager.returncode in (None, INTERRUPTED) else manager.returncode
+    # A signal is how this is meant to end.
+    return 0 if manager.returncode in (None, INTERRUPTED, TERMINATED) else manager.returncode
 
 
-def serve(broker_name: str, port: int) -> int:
+def serve(broker_name: str, port: int, directory: Path) -> int:
     """Start everything and return the exit status once it has all stopped."""
-    mail_port = find_free_port()
-    with broker_environment(broker_name) as broker_variables:
+    mail_port, mails = find_free_port(), directory / "mail"
+    with broker_environment(broker_name, directory) as broker_variables:
         env = process_environment(
             WEB_BIND=f"127.0.0.1:{port}", EMAIL_URL=f"smtp://127.0.0.1:{mail_port}", **broker_variables
         )
         manage("migrate", "--verbosity", "0", env=env)
         manage("seed_demo", env=env)
-        print(WELCOME.format(broker=broker_name, port=port, url=f"http://127.0.0.1:{port}", mailbox=MAILBOX))  # noqa: T201
-        return run_processes(env, mail_port=mail_port)
+        print(WELCOME.format(broker=broker_name, port=port, url=f"http://127.0.0.1:{port}", mailbox=mails))  # noqa: T201
+        return run_processes(env, mail_port=mail_port, mails=mails)
 
 
 def main() -> None:
@@ -91,13 +113,18 @@ def main() -> None:
     )
     parser.add_argument("--broker", choices=sorted(EMBEDDED), default="redis")
     parser.add_argument("--port", type=int, default=8000, help="port of the service on 127.0.0.1 (default: 8000)")
+    parser.add_argument(
+        "--directory", type=Path, default=PROJECT_ROOT / "var", help="for the broker's files and e-mails (default: var)"
+    )
     options = parser.parse_args()
     if not port_is_free(options.port):
         sys.exit(f"Port {options.port} is in use. Choose another: make run PORT={options.port + 1}")
     try:
-        sys.exit(serve(options.broker, options.port))
+        sys.exit(serve(options.broker, options.port, options.directory.absolute()))
     except ServerError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:  # before the processes were started
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":
