@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "outbox",
     "orders",
+    "console",
     "app",
 ]
 

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from outbox import admin as outbox_admin
+from console import admin as outbox_admin
 from outbox import ledger, poison
 from outbox.checks import check_outbox
 from outbox.heartbeat import Heart

@@ -20,9 +20,10 @@ from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
-from outbox import ledger, overview
+from console import overview
+from console.presentation import describe_age, format_facts, format_json, format_status, format_table, printable
+from outbox import ledger
 from outbox.models import Message, PoisonMessage
-from outbox.presentation import describe_age, format_facts, format_json, format_status, format_table, printable
 from outbox.task import as_datetime
 
 #: Seconds between two looks of `status --watch`.

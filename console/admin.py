@@ -16,9 +16,10 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from outbox import ledger, overview
+from console import overview
+from console.presentation import describe_age, describe_details, format_facts
+from outbox import ledger
 from outbox.models import Heartbeat, Message, PoisonMessage
-from outbox.presentation import describe_age, describe_details, format_facts
 from outbox.results import last_line
 
 #: How many rows a list can be paged through, and one action takes: to count millions takes seconds.
