@@ -56,9 +56,10 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "app.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "app.problems.ProblemMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "app.slashes.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -81,6 +82,8 @@ TEMPLATES: list[dict[str, Any]] = [
 
 ROOT_URLCONF = "app.urls"
 WSGI_APPLICATION = "app.wsgi.application"
+# The largest order has about 5 KB; a larger request than this is answered with 413 and not read.
+DATA_UPLOAD_MAX_MEMORY_SIZE: int | None = 1024 * 1024
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "app.reporting.NoURLs"
 
@@ -116,6 +119,8 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
+    "DEFAULT_PARSER_CLASSES": ["app.parsers.BoundedJSONParser"],
+    "EXCEPTION_HANDLER": "app.problems.describe_exception",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
     "PAGE_SIZE": 50,

@@ -36,6 +36,14 @@ def post_order(client: APIClient, quantities: Mapping[str, int], **fields: Any) 
     return client.post("/orders/", {"items": items, **fields}, format="json")
 
 
+def reasons_by_pointer(answer: Any) -> dict[str, list[str]]:
+    """Return what a 400 says is wrong, by the place in the body that it points to."""
+    reasons: dict[str, list[str]] = {}
+    for error in answer.json()["errors"]:
+        reasons.setdefault(error["pointer"], []).append(error["detail"])
+    return reasons
+
+
 def place_order(user: User, quantities: Mapping[str, int] | None = None, note: str = "") -> Order:
     """Place an order without HTTP; by default for one mug."""
     return Order.objects.place(user=user, quantities=quantities or {"MUG": 1}, note=note)
