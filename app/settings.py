@@ -165,6 +165,10 @@ CELERY_BEAT_SCHEDULE = {
         "task": "orders.tasks.send_daily_summary",
         "schedule": crontab(hour=6, minute=0),
     },
+    "prune-idempotency-keys": {
+        "task": "orders.tasks.prune_idempotency_keys",
+        "schedule": crontab(minute=37),
+    },
     "prune-outbox": {
         "task": "outbox.tasks.prune_messages",
         "schedule": crontab(minute=17),

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from orders.emails import daily_summary, order_confirmation
+from orders.idempotency import prune_keys
 from orders.models import Order
 
 
@@ -28,3 +29,9 @@ def send_daily_summary() -> None:
         yesterday = timezone.localdate() - timedelta(days=1)
         orders = Order.objects.placed_on(yesterday)
         daily_summary(yesterday, orders, to=settings.ORDERS_REPORT_EMAIL, task_id=send_daily_summary.request.id).send()
+
+
+@shared_task
+def prune_idempotency_keys() -> int:
+    """Delete the answers that were kept for long enough; return how many."""
+    return prune_keys()

@@ -1,12 +1,13 @@
 """The HTTP API."""
 
 from django.contrib.auth.models import User
-from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet
 
+from orders.idempotency import IdempotentCreateMixin
 from orders.models import Order, OrderQuerySet, Product
 from orders.pagination import OrderPages, ProductPages
 from orders.serializers import OrderSerializer, ProductSerializer
@@ -28,7 +29,7 @@ class ProductViewSet(ListModelMixin, GenericViewSet[Product]):
     permission_classes = [AllowAny]
 
 
-class OrderViewSet(CreateModelMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet[Order]):
+class OrderViewSet(IdempotentCreateMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet[Order]):
     """Place orders and look at one's own, the newest first. Staff see everybody's."""
 
     request: CustomerRequest
