@@ -5,7 +5,7 @@ The contract is the one Stripe has made usual (https://docs.stripe.com/api/idemp
     first request                        carried out; its answer is kept for 24 hours
     same key, same body                  the kept answer, with `Idempotent-Replayed: true`
     same key, another body               422
-    same key, first one still running    409 (on SQLite, where writers queue, it waits its turn and gets the kept answer)
+    same key, first one still running    409 (on SQLite, where writers queue, it waits and gets the kept answer)
     first one was refused or failed      nothing was kept: carried out as if it were the first
 
 The key is written in the transaction of what the request does: both are there, or neither.
@@ -117,10 +117,8 @@ def _lock(user: User, key: str) -> None:
 
 def prune_keys() -> int:
     """Delete the answers that were kept for long enough, in chunks; return how many."""
-    old = IdempotencyKey.objects.filter(created_at__lte=timezone.now() - KEEP)
+    old = IdempotencyKey.objects.filter(created_at__lte=timezone.now() - KEEP).values_list("pk", flat=True)
     total = 0
-    while deleted := IdempotencyKey.objects.filter(
-        pk__in=list(old.values_list("pk", flat=True)[:PRUNE_CHUNK])
-    ).delete()[0]:
-        total += deleted
+    while chunk := list(old[:PRUNE_CHUNK]):
+        total += IdempotencyKey.objects.filter(pk__in=chunk).delete()[0]
     return total
