@@ -32,13 +32,10 @@ ERROR_CHARACTERS = 500
 #: How many ids one statement names: databases limit the number of parameters.
 IDS_PER_STATEMENT = 1000
 
-#: Heartbeats that a process may miss before it no longer counts as alive.
-MISSED_HEARTBEATS = 3
-
 
 def describe_status() -> dict[str, Any]:
     """How much waits where, who is alive, and `notes` on what is amiss with its cure."""
-    alive: list[Any] = heartbeat.alive(within_seconds=MISSED_HEARTBEATS * settings.OUTBOX.heartbeat_seconds)
+    alive: list[Any] = heartbeat.alive(within_seconds=heartbeat.MISSED_HEARTBEATS * settings.OUTBOX.heartbeat_seconds)
     status = {
         "queues": count_queues(settings.SERVICE.queues),
         "max_in_flight": settings.OUTBOX.max_in_flight,

@@ -45,6 +45,7 @@ class OutboxScheduler(Scheduler):
     def setup_schedule(self) -> None:
         super().setup_schedule()
         while not self._remember():
+            self._heart.touch()
             time.sleep(RETRY_SECONDS)
 
     def _remember(self) -> bool:
@@ -74,6 +75,7 @@ class OutboxScheduler(Scheduler):
             options["occurrence"] = f"{entry.name}@{moment.isoformat()}"
         due = self.Entry(**{**vars(entry), "options": options})
         while not self._enqueue(due):
+            self._heart.touch()
             self._heap = None  # what is due next was reckoned before the wait
             time.sleep(RETRY_SECONDS)
 

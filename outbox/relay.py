@@ -54,7 +54,7 @@ class Relay:
                 self._prepared = False
                 logger.warning("%s What is due waits in the database. Trying again.", error)
             except Error as error:
-                self._wait_for_database(error)
+                self._wait_for_database(error, heart)
             else:
                 pause_seconds = self._pause_after(published, pause_seconds)
                 backoff_seconds = FIRST_BACKOFF_SECONDS
@@ -121,11 +121,12 @@ class Relay:
             ledger.put_back(message.id for message in messages)
             raise
 
-    def _wait_for_database(self, error: Error) -> None:
+    def _wait_for_database(self, error: Error, heart: Heart) -> None:
         """Wait until the database answers again, and let what runs report before it counts as lost."""
         logger.warning("The database does not answer: %s Trying again.", str(error).strip())
         connection.close()
         while not self.stopped.wait(FIRST_BACKOFF_SECONDS):
+            heart.touch()
             try:
                 ledger.extend_leases(self.options.lease_seconds)
             except Error:

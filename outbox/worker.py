@@ -132,6 +132,7 @@ class Watch(threading.Thread):
         self.heart.stop()
 
     def run(self) -> None:
+        self.heart.touch()
         while not self.ended.wait(settings.OUTBOX.heartbeat_seconds):
             try:
                 self._look()

@@ -1,5 +1,6 @@
 """How the outbox behaves. The defaults suit most services; docs/scaling.md says when to change them."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -31,6 +32,10 @@ class OutboxSettings(EnvSettings):
     """Days that finished messages are kept before they are pruned. Dead letters stay until someone decides."""
     heartbeat_seconds: float = Field(10, gt=0)
     """Seconds between two heartbeats of a worker, relay or beat in the database."""
+    heartbeat_directory: Path | None = None
+    """Directory in which each worker, relay and beat also keeps its heartbeat as a file, which
+    `python -m settings.probe` looks at. The file is named after the kind of process: several workers of one host need a
+    directory each."""
     deaf_after_seconds: float = Field(60, gt=0)
     """Seconds after which an idle worker that receives nothing, although messages wait, ends to be restarted."""
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from brokers import PROFILES
 
@@ -49,3 +50,12 @@ def test_no_password_is_in_the_file(text: str) -> None:
     assert "PASSWORD:" not in text
     assert "guest:guest" not in text
     assert "SECRET_KEY: " not in text
+
+
+def test_each_process_is_looked_at(text: str) -> None:
+    services = yaml.safe_load(text)["services"]
+    probed = {name: services[name]["healthcheck"]["test"] for name in ("web", "relay", "worker", "beat")}
+
+    assert "/health/live" in probed.pop("web")[-1]
+    assert probed == {name: ["CMD", "python", "-m", "settings.probe", name] for name in probed}
+    assert services["worker"]["environment"]["OUTBOX_HEARTBEAT_DIRECTORY"].startswith("/tmp/")
