@@ -15,7 +15,7 @@ from django.core.validators import validate_email
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.models import Order, OrderQuerySet
+from orders.models import Order, OrderEvent, OrderQuerySet
 
 
 def order_confirmation(order: Order, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
@@ -24,8 +24,28 @@ def order_confirmation(order: Order, *, to: str, task_id: str | None = None) -> 
     Raises ValidationError unless `to` is one plain address: a line break in it would begin another header, and a
     comma another recipient.
     """
-    validate_email(to)
-    context = {
+    subject = f"Your order {order.number} at {settings.SITE_NAME}"
+    return _message("confirmation", subject, _shown(order), to, task_id)
+
+
+def order_cancellation(order: Order, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
+    """Return the news that `order` was cancelled, by whom and why. Raises ValidationError like a confirmation."""
+    event = order.events.get(kind=OrderEvent.Kind.CANCELLED)
+    context = {**_shown(order), "by_customer": event.by_role == OrderEvent.Role.CUSTOMER, "reason": event.detail}
+    subject = f"Your order {order.number} is cancelled: {settings.SITE_NAME}"
+    return _message("cancellation", subject, context, to, task_id)
+
+
+def daily_summary(day: date, orders: OrderQuerySet, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
+    """Return the report on the `orders` of one `day`: how many, and their sum in each currency."""
+    totals = [money(total, currency) for currency, total in orders.totals().items()]
+    context = {"day": day, "count": orders.count(), "totals": totals, "time_zone": timezone.get_current_timezone_name()}
+    return _message("daily_summary", f"Orders of {day.isoformat()} at {settings.SITE_NAME}", context, to, task_id)
+
+
+def _shown(order: Order) -> dict[str, Any]:
+    """Return what both e-mails about an order show of it."""
+    return {
         "order": order,
         "customer": order.user.first_name or order.user.get_username(),
         "total": money(order.total, order.currency),
@@ -40,14 +60,6 @@ def order_confirmation(order: Order, *, to: str, task_id: str | None = None) -> 
             for item in order.items.all()
         ],
     }
-    return _message("confirmation", f"Your order {order.number} at {settings.SITE_NAME}", context, to, task_id)
-
-
-def daily_summary(day: date, orders: OrderQuerySet, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
-    """Return the report on the `orders` of one `day`: how many, and their sum in each currency."""
-    totals = [money(total, currency) for currency, total in orders.totals().items()]
-    context = {"day": day, "count": orders.count(), "totals": totals, "time_zone": timezone.get_current_timezone_name()}
-    return _message("daily_summary", f"Orders of {day.isoformat()} at {settings.SITE_NAME}", context, to, task_id)
 
 
 def money(amount: Decimal, currency: str) -> str:
@@ -62,6 +74,7 @@ def _message(
 
     Then mail servers and readers can tell a repetition from a second e-mail.
     """
+    validate_email(to)
     context = {**context, "subject": subject, "site_name": settings.SITE_NAME}
     # Ask automatic responders ('I am on holiday') not to answer: RFC 3834.
     headers = {"Auto-Submitted": "auto-generated"}

@@ -1,29 +1,92 @@
-"""Pages that start where the last one ended, so that the thousandth costs no more than the first."""
+"""Pages that start where the last one ended, so that the thousandth costs no more than the first.
 
+REST framework's cursor is a position in the first column of the ordering and an offset for the rows that share it,
+1,000 at most; beyond that it repeats itself. This one is the whole key of the row at the end of the page, so any
+ordering will do, however many rows are alike in it.
+"""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import DataError
+from django.db.models import Model, Q, QuerySet
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
+from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 
-class CursorPages(CursorPagination):
-    page_size = 50
+class KeysetPages(CursorPagination):
+    """Pages of a queryset in its own order, made unambiguous by its primary key."""
 
-    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any] | None:
-        # Clients may tamper with a cursor, and REST framework does not look at the value inside.
+    page_size: int = 50
+    page_size_query_param = "page_size"
+    max_page_size = 100
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
+        self.request = request
+        self.columns = self._columns(queryset)
+        size = self.get_page_size(request) or self.page_size
+        encoded = request.query_params.get(self.cursor_query_param)
+        # Clients may tamper with a cursor: what is in it need not be a value of the column.
         try:
-            return super().paginate_queryset(queryset, request, view)
-        except (ValidationError, ValueError, DataError) as error:
+            backward, key = self._decode(encoded) if encoded is not None else (False, None)
+            rows = list(self._rows(queryset, backward, key)[: size + 1])
+        except (ValidationError, ValueError, TypeError, ArithmeticError, RecursionError, DataError) as error:
             raise NotFound(self.invalid_cursor_message) from error
+        more = len(rows) > size
+        self.page = rows[:size][:: -1 if backward else 1]
+        self.has_next, self.has_previous = (key is not None, more) if backward else (more, key is not None)
+        self.display_page_controls = self.has_next or self.has_previous
+        return self.page
+
+    def get_next_link(self) -> str | None:
+        return self._link(self.page[-1], backward=False) if self.has_next and self.page else None
+
+    def get_previous_link(self) -> str | None:
+        return self._link(self.page[0], backward=True) if self.has_previous and self.page else None
+
+    def _columns(self, queryset: QuerySet) -> list[str]:
+        """The columns that the queryset is ordered by, and its primary key, each with a minus if it descends."""
+        columns = list(queryset.query.order_by or queryset.model._meta.ordering)
+        if not {"pk", "-pk", "id", "-id"} & set(columns):
+            columns.append("-pk" if columns and columns[0].startswith("-") else "pk")
+        return columns
+
+    def _rows(self, queryset: QuerySet, backward: bool, key: list[Any] | None) -> QuerySet:
+        columns = [_reversed(column) for column in self.columns] if backward else self.columns
+        ordered = queryset.order_by(*columns)
+        return ordered if key is None else ordered.filter(_after(columns, key))
+
+    def _link(self, row: Model, *, backward: bool) -> str:
+        key = [str(getattr(row, column.lstrip("-"))) for column in self.columns]
+        encoded = urlsafe_b64encode(json.dumps([backward, *key]).encode()).decode()
+        return replace_query_param(self.request.build_absolute_uri(), self.cursor_query_param, encoded)
+
+    def _decode(self, encoded: str) -> tuple[bool, list[Any]]:
+        """Direction and key. Raises ValueError for what was not encoded here."""
+        backward, *key = json.loads(urlsafe_b64decode(encoded.encode("ascii")))
+        if len(key) != len(self.columns) or not all(isinstance(value, str) and "\0" not in value for value in key):
+            raise ValueError("not a cursor of this list")
+        return bool(backward), key
 
 
-class OrderPages(CursorPages):
-    ordering = ("-created_at", "-id")
+def _reversed(column: str) -> str:
+    return column[1:] if column.startswith("-") else f"-{column}"
 
 
-class ProductPages(CursorPages):
-    ordering = "sku"
+def _after(columns: list[str], key: list[Any]) -> Q:
+    """The rows that come after the one with this `key` in the order of `columns`."""
+    after, alike = Q(), Q()
+    for column, value in zip(columns, key, strict=True):
+        name = column.lstrip("-")
+        beyond = "lt" if column.startswith("-") else "gt"
+        after |= alike & Q(**{f"{name}__{beyond}": value})
+        alike &= Q(**{name: value})
+    # Says nothing new, but to the database: where to begin in the index.
+    first = columns[0].lstrip("-")
+    begin = "lte" if columns[0].startswith("-") else "gte"
+    return Q(**{f"{first}__{begin}": key[0]}) & after

@@ -7,8 +7,11 @@ from django.core.exceptions import ValidationError as InvalidValue
 from django.core.validators import validate_email
 from rest_framework import serializers
 
+from orders import confirmations
 from orders.errors import OrderRefusedError
-from orders.models import MAX_LINES, MAX_QUANTITY, Order, OrderItem, Product
+from orders.models import Order, OrderEvent, OrderItem, Product
+from orders.models.orders import MAX_LINES, MAX_QUANTITY
+from orders.models.products import MAX_STOCK
 
 NO_EMAIL_ADDRESS = (
     "Your account has no valid e-mail address to send the confirmation to. Have one added to it, then order again."
@@ -18,7 +21,24 @@ NO_EMAIL_ADDRESS = (
 class ProductSerializer(serializers.ModelSerializer[Product]):
     class Meta:
         model = Product
-        fields = ["sku", "name", "description", "price", "currency", "stock"]
+        fields = ["sku", "name", "description", "price", "currency", "stock", "active"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse to change what orders rely on. A new value for a stock would forget what was sold meanwhile."""
+        cures = {
+            "sku": "A SKU cannot be changed: archive this product and create another one.",
+            "stock": "A stock cannot be set: post the change to the product's stock/.",
+        }
+        refused = {name: [cure] for name, cure in cures.items() if self.instance and name in attrs}
+        if refused:
+            raise serializers.ValidationError(refused)
+        return attrs
+
+
+class StockChangeSerializer(serializers.Serializer[Product]):
+    change = serializers.IntegerField(
+        min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces to add or, if negative, to take away."
+    )
 
 
 class OrderItemSerializer(serializers.ModelSerializer[OrderItem]):
@@ -34,15 +54,42 @@ class OrderItemSerializer(serializers.ModelSerializer[OrderItem]):
         read_only_fields = ["name", "unit_price"]
 
 
+class ConfirmationSerializer(serializers.Serializer[confirmations.Confirmation]):
+    """How far the confirmation e-mail is."""
+
+    state = serializers.ChoiceField(
+        choices=Order.Confirmation.choices,
+        help_text="sending: begun, and not accepted by the mail server yet. "
+        "withdrawn: the order was cancelled before the e-mail was sent.",
+    )
+    attempts = serializers.IntegerField(min_value=0)
+    sent_at = serializers.DateTimeField(allow_null=True)
+
+
+class ConfirmationField(serializers.Field):
+    """What is recorded; where one order is looked at, also what Celery says of the task."""
+
+    def get_attribute(self, order: Order) -> confirmations.Confirmation:
+        view = self.context.get("view")
+        alone = view is not None and view.action == "retrieve"
+        return confirmations.current(order) if alone else confirmations.recorded(order)
+
+    def to_representation(self, confirmation: confirmations.Confirmation) -> dict[str, Any]:
+        return dict(ConfirmationSerializer(confirmation).data)
+
+
 class OrderSerializer(serializers.ModelSerializer[Order]):
     items: serializers.ListSerializer[OrderItem] = serializers.ListSerializer(
         child=OrderItemSerializer(), allow_empty=False, max_length=MAX_LINES
     )
+    customer = serializers.CharField(source="user.username", read_only=True, help_text="The customer's user name.")
+    confirmation = ConfirmationField(read_only=True)
 
     class Meta:
         model = Order
         fields = [
-            "order_id", "number", "status", "currency", "total", "note", "created_at", "updated_at", "items",
+            "order_id", "number", "customer", "status", "currency", "total", "note", "created_at", "updated_at",
+            "confirmation", "items",
         ]  # fmt: skip
         read_only_fields = ["order_id", "number", "status", "currency", "total", "created_at", "updated_at"]
 
@@ -85,3 +132,37 @@ def _by_line(items: list[dict[str, Any]], reasons: dict[str, str]) -> dict[str, 
         for position, item in enumerate(items)
         if item["sku"] in reasons
     }
+
+
+class NoteSerializer(serializers.ModelSerializer[Order]):
+    """The one thing of an order that its customer may change."""
+
+    class Meta:
+        model = Order
+        fields = ["note"]
+        extra_kwargs = {"note": {"required": True}}
+
+
+class CancellationSerializer(serializers.Serializer[Order]):
+    reason = serializers.CharField(
+        max_length=500, required=False, allow_blank=True, help_text="Is kept, and told to the customer."
+    )
+
+
+class NothingSerializer(serializers.Serializer[Order]):
+    """The body of a request that says everything by its address."""
+
+
+class OrderEventSerializer(serializers.ModelSerializer[OrderEvent]):
+    """One entry of an order's timeline."""
+
+    by = serializers.ChoiceField(source="by_role", choices=OrderEvent.Role.choices, read_only=True)
+    username = serializers.SerializerMethodField(help_text="Who it was; of staff, only staff are told the names.")
+
+    class Meta:
+        model = OrderEvent
+        fields = ["at", "kind", "by", "username", "detail"]
+
+    def get_username(self, event: OrderEvent) -> str | None:
+        named = event.by_role == OrderEvent.Role.CUSTOMER or self.context["request"].user.is_staff
+        return event.by.username if event.by and named else None

@@ -4,22 +4,46 @@ An error is raised, not handled: trying again, and giving up, is the business of
 """
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from celery import shared_task
+from celery.signals import task_failure
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from orders.emails import daily_summary, order_confirmation
+from orders import confirmations
+from orders.emails import daily_summary, order_cancellation, order_confirmation
 from orders.idempotency import prune_keys
 from orders.models import Order
 
+#: What trying again cannot help. A task is enqueued in the transaction that writes its order, so an order that is not
+#: there will not come.
+HOPELESS = (Order.DoesNotExist, ValidationError)
 
-@shared_task
+
+@shared_task(dont_autoretry_for=HOPELESS)
 def send_order_confirmation_email(order_id: UUID, user_email: str) -> None:
-    """E-mail the confirmation of an order to `user_email`."""
-    order = Order.objects.select_related("user").prefetch_related("items").get(order_id=order_id)
-    order_confirmation(order, to=user_email, task_id=send_order_confirmation_email.request.id).send()
+    """E-mail the confirmation of an order to `user_email`, and record that on the order."""
+    task_id = send_order_confirmation_email.request.id
+    order = Order.objects.with_lines().get(order_id=order_id)
+    if confirmations.record_attempt(order, task_id):
+        order_confirmation(order, to=user_email, task_id=task_id).send()
+        confirmations.record_sent(order, task_id)
+
+
+@task_failure.connect(sender=send_order_confirmation_email)
+def record_failed_confirmation(task_id: str, **details: Any) -> None:
+    """Record that an order will have no confirmation unless somebody sees to it."""
+    confirmations.record_failed(task_id)
+
+
+@shared_task(dont_autoretry_for=HOPELESS)
+def send_order_cancellation_email(order_id: UUID, user_email: str) -> None:
+    """E-mail to `user_email` that the order was cancelled, and why."""
+    order = Order.objects.with_lines().get(order_id=order_id)
+    order_cancellation(order, to=user_email, task_id=send_order_cancellation_email.request.id).send()
 
 
 @shared_task

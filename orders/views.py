@@ -1,17 +1,36 @@
 """The HTTP API."""
 
-from django.contrib.auth.models import User
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
-from rest_framework.permissions import AllowAny, IsAuthenticated
-from rest_framework.request import Request
-from rest_framework.serializers import BaseSerializer
-from rest_framework.viewsets import GenericViewSet
+from typing import Any
 
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from rest_framework import status
+from rest_framework.decorators import action
+from rest_framework.exceptions import APIException
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.permissions import IsAdminUser, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet, ModelViewSet
+
+from orders import confirmations
+from orders.errors import ConflictError
+from orders.filters import OrderFilter, ProductFilter
 from orders.idempotency import IdempotentCreateMixin
-from orders.models import Order, OrderQuerySet, Product
-from orders.pagination import OrderPages, ProductPages
-from orders.serializers import OrderSerializer, ProductSerializer
-from orders.tasks import send_order_confirmation_email
+from orders.models import Order, OrderEvent, OrderQuerySet, Product
+from orders.pagination import KeysetPages
+from orders.permissions import StaffWrite
+from orders.serializers import (
+    CancellationSerializer,
+    NoteSerializer,
+    NothingSerializer,
+    OrderEventSerializer,
+    OrderSerializer,
+    ProductSerializer,
+    StockChangeSerializer,
+)
+from orders.tasks import send_order_cancellation_email, send_order_confirmation_email
 
 
 class CustomerRequest(Request):
@@ -20,27 +39,118 @@ class CustomerRequest(Request):
     user: User
 
 
-class ProductViewSet(ListModelMixin, GenericViewSet[Product]):
-    """What is on sale."""
+class HttpConflictError(APIException):
+    """409: the state of things does not allow it."""
 
-    queryset = Product.objects.on_sale()
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
+class ShopViewSet(GenericViewSet):
+    """What the viewsets of the shop have in common."""
+
+    pagination_class = KeysetPages
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer 409 when the business says no, with its reason."""
+        return super().handle_exception(HttpConflictError(str(exc)) if isinstance(exc, ConflictError) else exc)
+
+    def validated(self, request: Request) -> dict[str, Any]:
+        """Return what the client sent to an action. Raises ValidationError, which is answered with 400."""
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+
+class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
+    """What is on sale. Staff see what is archived too, and may change it."""
+
     serializer_class = ProductSerializer
-    pagination_class = ProductPages
-    permission_classes = [AllowAny]
+    permission_classes = [StaffWrite]
+    filterset_class = ProductFilter
+    lookup_field = "sku"
+    lookup_value_regex = "[A-Za-z0-9][A-Za-z0-9._-]*"
+    # No PUT: a product is never replaced as a whole, for its SKU and stock cannot be set.
+    http_method_names = ["get", "post", "patch", "delete", "head", "options"]
+
+    def get_queryset(self) -> QuerySet[Product]:
+        return Product.objects.visible_to(self.request.user)
+
+    def perform_destroy(self, product: Product) -> None:
+        product.delete_unsold()
+
+    @action(detail=True, methods=["post"], serializer_class=StockChangeSerializer)
+    def stock(self, request: Request, sku: str) -> Response:
+        """Add pieces to the stock, or take some from it."""
+        product = self.get_object()
+        product.change_stock(**self.validated(request))
+        return Response(ProductSerializer(product).data)
 
 
-class OrderViewSet(IdempotentCreateMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet[Order]):
+class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet[Order]):
     """Place orders and look at one's own, the newest first. Staff see everybody's."""
 
     request: CustomerRequest
     serializer_class = OrderSerializer
-    pagination_class = OrderPages
     permission_classes = [IsAuthenticated]
+    filterset_class = OrderFilter
     lookup_field = "order_id"
+    http_method_names = ["get", "post", "patch", "head", "options"]
 
     def get_queryset(self) -> OrderQuerySet:
-        return Order.objects.visible_to(self.request.user).prefetch_related("items")
+        return Order.objects.visible_to(self.request.user).with_lines()
+
+    def get_serializer_class(self) -> type[BaseSerializer[Order]]:
+        return NoteSerializer if self.action == "partial_update" else super().get_serializer_class()
 
     def perform_create(self, serializer: BaseSerializer[Order]) -> None:
         order = serializer.save(user=self.request.user)
-        send_order_confirmation_email.delay(order.order_id, self.request.user.email)
+        sending = send_order_confirmation_email.delay(order.order_id, self.request.user.email)
+        confirmations.record_queued(order, sending.id, by=self.request.user)
+
+    def partial_update(self, request: CustomerRequest, order_id: str) -> Response:
+        """Change the note, as long as the order is only placed."""
+        order = self.get_object()
+        order.change_note(self.validated(request)["note"], by=request.user)
+        return self._answer(order)
+
+    @action(detail=True, methods=["post"], serializer_class=CancellationSerializer)
+    def cancel(self, request: CustomerRequest, order_id: str) -> Response:
+        """Cancel an order that is placed or confirmed. Its pieces go back into the stock; its customer is told."""
+        order = self.get_object()
+        order.cancel(by=request.user, **self.validated(request))
+        send_order_cancellation_email.delay(order.order_id, order.user.email)
+        return self._answer(order)
+
+    @action(detail=True, methods=["post"], serializer_class=NothingSerializer, permission_classes=[IsAdminUser])
+    def fulfil(self, request: CustomerRequest, order_id: str) -> Response:
+        """Note that the goods of a confirmed order have left. Staff only."""
+        order = self.get_object()
+        order.fulfil(by=request.user)
+        return self._answer(order)
+
+    @action(
+        detail=True,
+        methods=["post"],
+        url_path="resend-confirmation",
+        serializer_class=NothingSerializer,
+        permission_classes=[IsAdminUser],
+    )
+    def resend_confirmation(self, request: CustomerRequest, order_id: str) -> Response:
+        """Send the confirmation once more, to the address that the customer has now. Staff only."""
+        order = self.get_object()
+        confirmations.start_anew(order)
+        sending = send_order_confirmation_email.delay(order.order_id, order.user.email)
+        confirmations.record_queued(order, sending.id, by=request.user)
+        return self._answer(order, status.HTTP_202_ACCEPTED)
+
+    @action(detail=True, serializer_class=OrderEventSerializer, filterset_class=None)
+    def events(self, request: CustomerRequest, order_id: str) -> Response:
+        """What happened to an order, when, and by whom; the oldest first."""
+        events = OrderEvent.objects.filter(order=self.get_object()).select_related("order", "by")
+        return self.get_paginated_response(self.get_serializer(self.paginate_queryset(events), many=True).data)
+
+    def _answer(self, order: Order, status_code: int = status.HTTP_200_OK) -> Response:
+        """Show the order as it is now."""
+        fresh = self.get_queryset().get(pk=order.pk)
+        return Response(OrderSerializer(fresh, context=self.get_serializer_context()).data, status_code)

@@ -6,7 +6,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default as rfc_policy
 from html.parser import HTMLParser
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.core import mail
@@ -153,9 +153,17 @@ def test_the_same_task_sends_the_same_message_id_and_another_task_another() -> N
     add_product()
     order = place_order(add_user())
     for task_id in ("1", "1", "2"):
-        send_order_confirmation_email.apply((order.order_id, "ada@example.com"), task_id=task_id, throw=True)
+        order_confirmation(order, to="ada@example.com", task_id=task_id).send()
     ids = [received(n)[0]["Message-ID"] for n in range(3)]
     assert ids == ["<1@shop.example>", "<1@shop.example>", "<2@shop.example>"]
+
+
+def test_the_task_gives_the_e_mail_its_own_id() -> None:
+    add_product()
+    task_id = str(uuid4())
+    arguments = (place_order(add_user()).order_id, "ada@example.com")
+    send_order_confirmation_email.apply(arguments, task_id=task_id, throw=True)
+    assert received()[0]["Message-ID"] == f"<{task_id}@shop.example>"
 
 
 def test_automatic_responders_are_asked_to_stay_silent() -> None:
@@ -179,11 +187,16 @@ def test_an_order_that_does_not_exist_is_an_error_and_no_e_mail() -> None:
     assert not mail.outbox
 
 
-def test_the_confirmation_is_read_in_two_queries(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    for sku in ("A", "B", "C"):
+@pytest.mark.parametrize("number", [1, 20])
+def test_the_confirmation_takes_as_many_queries_for_one_line_as_for_twenty(
+    number: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    skus = [f"SKU-{n}" for n in range(number)]
+    for sku in skus:
         add_product(sku)
-    order = place_order(add_user(), {"A": 1, "B": 1, "C": 1})
-    with django_assert_num_queries(2):
+    order = place_order(add_user(), dict.fromkeys(skus, 1))
+    # The order with its customer, its lines, and two transactions of an update and an insert each.
+    with django_assert_num_queries(2 + 4 + 4):
         send_order_confirmation_email(order.order_id, "ada@example.com")
 
 

@@ -10,7 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from orders.errors import OrderRefusedError
-from orders.models import MAX_LINES, MAX_QUANTITY, Order, OrderItem, Product
+from orders.models import Order, OrderItem, Product
+from orders.models.orders import MAX_LINES, MAX_QUANTITY
 from tests.orders_shop import add_product, add_user, client_of, place_order, post_order, stock_of, tasks_run_at_once
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,8 @@ from django.urls import path
 from rest_framework.exceptions import ValidationError
 from rest_framework.serializers import BaseSerializer
 
-from orders.models import MAX_LINES, MAX_QUANTITY, Order, Product
+from orders.models import Order, Product
+from orders.models.orders import MAX_LINES, MAX_QUANTITY
 from orders.views import OrderViewSet
 from tests.orders_shop import (
     add_product,

@@ -1,110 +1,34 @@
-"""Products, and the orders placed for them.
-
-An order is history: it keeps its own copy of each product's name, SKU and price, and neither its customer nor its
-products can be deleted from under it.
-"""
+"""Orders and their lines: placed, confirmed, fulfilled or cancelled."""
 
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.core.validators import RegexValidator
 from django.db import models, transaction
-from django.db.models import F, Q, Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
-from orders.errors import OrderRefusedError
+from orders.errors import IllegalMoveError
+from orders.models.history import OrderEvent, record
+from orders.models.products import Product, validate_currency
 
 #: Bounds of one order: they keep a request, its locks and its e-mail small. `Order.total` has room for the most.
 MAX_LINES = 50
 MAX_QUANTITY = 1000
-
-validate_sku = RegexValidator(
-    r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", "A SKU is made of letters, digits, dots, dashes and underscores."
-)
-validate_currency = RegexValidator(r"\A[A-Z]{3}\Z", "A currency is a three-letter ISO 4217 code such as EUR.")
-
-
-class ProductQuerySet(models.QuerySet["Product"]):
-    def on_sale(self) -> Self:
-        return self.filter(active=True)
-
-    def take_stock(self, quantities: Mapping[str, int]) -> dict[str, "Product"]:
-        """Take `quantities` (sku → pieces) from the stock, all or none, and return the products by sku.
-
-        Call inside a transaction: the rows stay locked until it ends, so nobody else can take the same pieces,
-        and the names and prices are those of that moment. Raises OrderRefusedError, naming every sku at fault.
-        """
-        # Always locked in the order of their sku: two orders for the same products never wait for each other in
-        # a circle. SQLite has no row locks and needs none, for it lets only one transaction write.
-        rows = self.on_sale().filter(sku__in=list(quantities)).order_by("sku").select_for_update(no_key=True)
-        products: dict[str, Product] = {product.sku: product for product in rows}
-        if reasons := _reasons_to_refuse(products, quantities):
-            raise OrderRefusedError(reasons)
-        for sku, product in products.items():
-            product.stock = F("stock") - quantities[sku]
-        Product.objects.bulk_update(products.values(), ["stock"])
-        return products
-
-
-def _reasons_to_refuse(products: Mapping[str, "Product"], quantities: Mapping[str, int]) -> dict[str, str]:
-    """Return what is wrong with each sku that cannot be delivered. The first line sets the order's currency."""
-    currency = next((products[sku].currency for sku in quantities if sku in products), "")
-    reasons = {}
-    for sku, quantity in quantities.items():
-        product = products.get(sku)
-        if product is None:
-            reasons[sku] = f"No product '{sku}' is on sale."
-        elif product.stock < quantity:
-            reasons[sku] = f"Only {product.stock} of '{sku}' left, {quantity} asked for."
-        elif product.currency != currency:
-            reasons[sku] = (
-                f"'{sku}' is sold in {product.currency} and this order is in {currency}: "
-                "an order has one currency. Place a second order for it."
-            )
-    return reasons
-
-
-class Product(models.Model):
-    """Something on sale. What is sold no longer is made inactive, not deleted: past orders refer to it."""
-
-    sku = models.CharField("SKU", max_length=40, unique=True, validators=[validate_sku])
-    name = models.CharField(max_length=200)
-    description = models.TextField(blank=True)
-    price = models.DecimalField(max_digits=10, decimal_places=2)
-    currency = models.CharField(max_length=3, validators=[validate_currency], default="EUR")
-    stock = models.IntegerField(default=0, help_text="Pieces that can be sold.")
-    active = models.BooleanField(default=True, help_text="Inactive products are neither shown nor sold.")
-
-    objects = ProductQuerySet.as_manager()
-
-    class Meta:
-        ordering = ["sku"]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(price__gte=0),
-                name="product_price_not_negative",
-                violation_error_message="A price cannot be negative.",
-            ),
-            models.CheckConstraint(
-                condition=Q(stock__gte=0),
-                name="product_stock_not_negative",
-                violation_error_message="A stock cannot be negative.",
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.sku} {self.name}"
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
     def visible_to(self, user: User | AnonymousUser) -> Self:
         """Return the orders this user may see: one's own; all of them for staff."""
         return self if user.is_staff else self.filter(user_id=user.pk)
+
+    def with_lines(self) -> Self:
+        """Return the orders together with their customers and lines, in two queries however many they are."""
+        return self.select_related("user").prefetch_related("items")
 
     def placed_on(self, day: date) -> Self:
         """Return the orders placed on `day` of the current time zone, the cancelled ones left out."""
@@ -137,6 +61,7 @@ class OrderManager(models.Manager["Order"]):
         for item in items:
             item.order = order
         OrderItem.objects.bulk_create(items)
+        record(order.pk, OrderEvent.Kind.PLACED, by=user)
         return order
 
 
@@ -149,7 +74,7 @@ def _midnight(day: date) -> datetime:
 
 
 class Order(models.Model):
-    """What a customer bought. Created by `Order.objects.place()` only.
+    """What a customer bought. Created by `Order.objects.place()` only; its status moves as `MOVES` says.
 
     `id` stays inside the database, `order_id` is the public name, `number` the one that people say aloud.
     """
@@ -160,6 +85,24 @@ class Order(models.Model):
         FULFILLED = "fulfilled", "Fulfilled"
         CANCELLED = "cancelled", "Cancelled"
 
+    #: What an order may become. The confirmation e-mail's task confirms it, staff fulfil it, and its customer or
+    #: staff may cancel it until then.
+    MOVES: ClassVar[dict[Status, set[Status]]] = {
+        Status.PLACED: {Status.CONFIRMED, Status.CANCELLED},
+        Status.CONFIRMED: {Status.FULFILLED, Status.CANCELLED},
+        Status.FULFILLED: set(),
+        Status.CANCELLED: set(),
+    }
+
+    class Confirmation(models.TextChoices):
+        """How far the confirmation e-mail is."""
+
+        PENDING = "pending"
+        SENDING = "sending"
+        SENT = "sent"
+        FAILED = "failed"
+        WITHDRAWN = "withdrawn"
+
     order_id = models.UUIDField("order id", unique=True, default=uuid.uuid4, editable=False)
     # No index of its own: the one below begins with the user.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="orders", db_index=False)
@@ -167,6 +110,12 @@ class Order(models.Model):
     currency = models.CharField(max_length=3, validators=[validate_currency])
     total = models.DecimalField(max_digits=16, decimal_places=2)
     note = models.TextField(max_length=500, blank=True, default="")
+    # Written by `orders/confirmations.py` only.
+    confirmation_state = models.CharField(max_length=10, choices=Confirmation, default=Confirmation.PENDING)
+    confirmation_attempts = models.PositiveIntegerField(default=0)
+    confirmation_sent_at = models.DateTimeField(null=True, blank=True)
+    confirmation_task_id = models.UUIDField(unique=True, null=True, blank=True, editable=False)
+    """The Celery task that sends it."""
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -191,6 +140,49 @@ class Order(models.Model):
         would have to wait for. A number may be missing (a rolled-back order has used it up).
         """
         return f"A-{self.pk:06d}" if self.pk else ""
+
+    @transaction.atomic
+    def change_note(self, note: str, *, by: User) -> None:
+        """Change what the customer asks for. Raises IllegalMoveError unless the order is still placed."""
+        self._lock()
+        if self.status != self.Status.PLACED:
+            raise IllegalMoveError(f"Order {self.number} is {self.status}: its note cannot be changed any more.")
+        self.note = note
+        self.save(update_fields=["note", "updated_at"])
+        record(self.pk, OrderEvent.Kind.NOTE_CHANGED, by=by)
+
+    @transaction.atomic
+    def fulfil(self, *, by: User) -> None:
+        """Note that the goods have left. Raises IllegalMoveError unless the order is confirmed."""
+        self._move_to(self.Status.FULFILLED)
+        record(self.pk, OrderEvent.Kind.FULFILLED, by=by)
+
+    @transaction.atomic
+    def cancel(self, *, by: User, reason: str = "") -> None:
+        """Cancel it and put its pieces back into the stock. Raises IllegalMoveError if it was fulfilled or cancelled.
+
+        A confirmation that has not been sent is withdrawn.
+        """
+        self._move_to(self.Status.CANCELLED)
+        if self.confirmation_state != self.Confirmation.SENT:
+            self.confirmation_state = self.Confirmation.WITHDRAWN
+            self.save(update_fields=["confirmation_state"])
+        Product.objects.put_back({item.product_id: item.quantity for item in self.items.all()})
+        record(self.pk, OrderEvent.Kind.CANCELLED, by=by, detail=reason)
+
+    def _move_to(self, status: Status) -> None:
+        self._lock()
+        if status not in self.MOVES[self.Status(self.status)]:
+            raise IllegalMoveError(f"Order {self.number} is {self.status}, so it cannot become {status}.")
+        self.status = status
+        self.save(update_fields=["status", "updated_at"])
+
+    def _lock(self) -> None:
+        """Read what is decided upon anew; nobody else can change it until the transaction ends."""
+        self.refresh_from_db(
+            fields=["status", "note", "confirmation_state"],
+            from_queryset=Order.objects.select_for_update(no_key=True),
+        )
 
 
 class OrderItem(models.Model):
@@ -223,20 +215,3 @@ class OrderItem(models.Model):
     @property
     def line_total(self) -> Decimal:
         return self.unit_price * self.quantity
-
-
-class IdempotencyKey(models.Model):
-    """The answer to a request that carried an Idempotency-Key, written in the transaction of what it did."""
-
-    # No index of its own: the unique constraint begins with the user.
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)
-    key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64)
-    answer = models.JSONField()
-    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotencykey_once_per_user")]
-
-    def __str__(self) -> str:
-        return self.key

@@ -1,0 +1,154 @@
+"""How an order's confirmation e-mail is doing: what its task records on the order, and what Celery says of the task.
+
+    queue → pending ─ attempt → sending ─ sent → sent         the order is confirmed
+                                  └────── failed → failed     until it is sent anew
+    cancelled before it was sent: withdrawn
+
+Nothing here keeps a transaction open while the mail server is being talked to.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from celery import states
+from celery.result import AsyncResult
+from django.contrib.auth.models import User
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Case, F, Q, Value, When
+from django.utils import timezone
+
+from orders.errors import IllegalMoveError
+from orders.models import Order, OrderEvent
+from orders.models.history import record
+
+State = Order.Confirmation
+
+#: What a task neither changes nor sends again.
+FINAL = (State.SENT, State.WITHDRAWN)
+
+#: What Celery says of a task, in the words of a confirmation. Of a task that it does not know it says PENDING, so
+#: that adds nothing to what is recorded.
+STATES_BY_CELERY = {
+    states.STARTED: State.SENDING,
+    states.RETRY: State.SENDING,
+    states.SUCCESS: State.SENT,
+    states.FAILURE: State.FAILED,
+    states.REVOKED: State.FAILED,
+}
+
+#: How long a database that went away is waited for with the news that an e-mail was sent, and between two tries.
+PATIENCE_SECONDS = 60.0
+PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What the API shows."""
+
+    state: State
+    attempts: int
+    sent_at: datetime | None
+
+
+def recorded(order: Order) -> Confirmation:
+    """What the task has recorded. It costs no query, so a list shows this.
+
+    Of a task whose process was killed in its last attempt it goes on saying `sending`.
+    """
+    return Confirmation(State(order.confirmation_state), order.confirmation_attempts, order.confirmation_sent_at)
+
+
+def current(order: Order) -> Confirmation:
+    """What is recorded and, until that is final, what Celery says of the task."""
+    known = recorded(order)
+    if known.state in FINAL or order.confirmation_task_id is None:
+        return known
+    result: AsyncResult[None] = AsyncResult(str(order.confirmation_task_id))
+    state = STATES_BY_CELERY.get(result.state, known.state)
+    return Confirmation(state, known.attempts, result.date_done if state is State.SENT else None)
+
+
+def record_queued(order: Order, task_id: str, *, by: User) -> None:
+    """Keep which task sends the confirmation. Call in the transaction that enqueues it."""
+    Order.objects.filter(pk=order.pk).update(confirmation_task_id=UUID(task_id))
+    record(order.pk, OrderEvent.Kind.CONFIRMATION_QUEUED, by=by)
+
+
+@transaction.atomic
+def start_anew(order: Order) -> None:
+    """Forget the confirmation, so that another task may send it. Raises IllegalMoveError for a cancelled order.
+
+    The task that was to send it, if it has not, will not do so any more.
+    """
+    not_cancelled = Order.objects.filter(pk=order.pk).exclude(status=Order.Status.CANCELLED)
+    blank = {"confirmation_task_id": None, "confirmation_attempts": 0, "confirmation_sent_at": None}
+    if not not_cancelled.update(confirmation_state=State.PENDING, **blank):
+        raise IllegalMoveError(f"Order {order.number} is cancelled: there is nothing to confirm.")
+
+
+@transaction.atomic
+def record_attempt(order: Order, task_id: str | None) -> bool:
+    """Record that the task begins to send. False if it must not.
+
+    Because it has sent it already (and its process was killed before that was settled), another task has taken its
+    place, or the order was cancelled.
+    """
+    wanted = Order.objects.filter(_of_task(task_id), pk=order.pk).exclude(confirmation_state__in=FINAL)
+    if not wanted.update(confirmation_state=State.SENDING, confirmation_attempts=F("confirmation_attempts") + 1):
+        return False
+    record(order.pk, OrderEvent.Kind.CONFIRMATION_ATTEMPTED)
+    return True
+
+
+def record_sent(order: Order, task_id: str | None) -> None:
+    """Record that the e-mail was sent, which confirms the order if it is still placed.
+
+    The mail server has it: to fail now would be to send it again. So a database that is away is waited for.
+    """
+    _persist(lambda: _record_sent(order, task_id))
+
+
+@transaction.atomic
+def _record_sent(order: Order, task_id: str | None) -> None:
+    now = timezone.now()
+    placed = When(status=Order.Status.PLACED, then=Value(Order.Status.CONFIRMED))
+    Order.objects.filter(_of_task(task_id), pk=order.pk).update(
+        status=Case(placed, default=F("status")),
+        confirmation_state=State.SENT,
+        confirmation_sent_at=now,
+        updated_at=now,
+    )
+    record(order.pk, OrderEvent.Kind.CONFIRMATION_SENT)
+
+
+@transaction.atomic
+def record_failed(task_id: str) -> None:
+    """Record that the task will not try again."""
+    unsent = Order.objects.filter(confirmation_task_id=task_id).exclude(confirmation_state__in=FINAL)
+    for order_pk in unsent.values_list("pk", flat=True):
+        if unsent.update(confirmation_state=State.FAILED):
+            record(order_pk, OrderEvent.Kind.CONFIRMATION_FAILED)
+
+
+def _of_task(task_id: str | None) -> Q:
+    """Orders whose confirmation this task sends, or that do not know yet which one does."""
+    return Q(confirmation_task_id=None) | Q(confirmation_task_id=task_id)
+
+
+def _persist(write: Callable[[], None]) -> None:
+    """Do `write`, again on a new connection for up to PATIENCE_SECONDS while the database is away.
+
+    Inside a transaction it is done once: that is lost as a whole.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() > deadline:
+                raise
+            connection.close()
+        time.sleep(PAUSE_SECONDS)

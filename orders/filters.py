@@ -1,0 +1,66 @@
+"""What lists can be narrowed down to, and how they can be ordered. A value that makes no sense is a 400."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
+
+from orders.models import Order, Product
+from orders.models.products import ProductQuerySet
+
+
+class MomentField(IsoDateTimeField):
+    def clean(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().clean(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError as error:
+            raise forms.ValidationError("This is before or after everything that has a date.") from error
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    """A moment in ISO 8601; without an offset it is in the time zone of the service."""
+
+    field_class = MomentField
+
+
+class OrderFilter(filters.FilterSet):
+    status = filters.MultipleChoiceFilter(choices=Order.Status.choices, help_text="May be given several times.")
+    confirmation = filters.MultipleChoiceFilter(
+        field_name="confirmation_state",
+        choices=Order.Confirmation.choices,
+        help_text="State of the confirmation e-mail, as its task has recorded it. May be given several times.",
+    )
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="At this moment or later.")
+    created_before = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Before this moment.")
+    # By time an index has them in order, however many they are; by total those of one customer are sorted.
+    ordering = filters.OrderingFilter(fields=["created_at", "total"])
+
+    class Meta:
+        model = Order
+        fields: list[str] = []
+
+
+def _price(lookup: str) -> filters.NumberFilter:
+    """Bounded as prices are: a number with a million digits is refused, not computed with."""
+    return filters.NumberFilter(field_name="price", lookup_expr=lookup, min_value=0, max_digits=10, decimal_places=2)
+
+
+class ProductFilter(filters.FilterSet):
+    search = filters.CharFilter(method="search_words", max_length=200, help_text="Words in SKU, name or description.")
+    price_min = _price("gte")
+    price_max = _price("lte")
+    in_stock = filters.BooleanFilter(method="by_stock", help_text="Whether any piece is left.")
+    ordering = filters.OrderingFilter(fields=["sku", "name", "price"])
+
+    class Meta:
+        model = Product
+        fields = ["currency", "active"]
+
+    def search_words(self, products: ProductQuerySet, name: str, text: str) -> ProductQuerySet:
+        return products.with_words(text)
+
+    def by_stock(self, products: ProductQuerySet, name: str, wanted: bool) -> ProductQuerySet:
+        return products.filter(stock__gt=0) if wanted else products.filter(stock=0)

@@ -1,0 +1,55 @@
+"""What happened to an order, when, and by whom. Only ever added to."""
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import models
+from django.utils import timezone
+
+
+class OrderEvent(models.Model):
+    """One entry of an order's timeline. Written with what it tells of, in the same transaction."""
+
+    class Kind(models.TextChoices):
+        PLACED = "placed"
+        NOTE_CHANGED = "note_changed"
+        CONFIRMATION_QUEUED = "confirmation_queued"
+        CONFIRMATION_ATTEMPTED = "confirmation_attempted"
+        CONFIRMATION_SENT = "confirmation_sent"
+        CONFIRMATION_FAILED = "confirmation_failed"
+        FULFILLED = "fulfilled"
+        CANCELLED = "cancelled"
+
+    class Role(models.TextChoices):
+        CUSTOMER = "customer"
+        STAFF = "staff"
+        SERVICE = "service"
+
+    # The index of the foreign key serves every reading: the timeline of one order is short.
+    order = models.ForeignKey("orders.Order", on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=30, choices=Kind)
+    at = models.DateTimeField(default=timezone.now)
+    # No index: nobody looks for what one user did, and it would cost each entry.
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    """Who did it; null: the service itself."""
+    detail = models.CharField(max_length=500, blank=True, default="")
+    """The customer's or the staff's own words, such as the reason of a cancellation."""
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def by_role(self) -> Role:
+        """As what they did it: staff who order for themselves are customers then."""
+        if self.by_id is None:
+            return self.Role.SERVICE
+        return self.Role.CUSTOMER if self.by_id == self.order.user_id else self.Role.STAFF
+
+
+def record(order_id: int, kind: OrderEvent.Kind, *, by: User | None = None, detail: str = "") -> None:
+    """Add an entry to the timeline of the order with this primary key."""
+    OrderEvent.objects.create(order_id=order_id, kind=kind, by=by, detail=detail)
