@@ -9,6 +9,7 @@ import pytest
 
 from tests.conformance.conftest import DATABASE, in_full_length
 from tests.conftest import chosen
+from tests.harness.faults import everything_settled
 from tests.harness.ledger import Ledger
 from tests.harness.promise import assert_promise
 from tests.harness.servers import Servers
@@ -53,7 +54,10 @@ def site(tmp_path: Path, servers: Servers, mail_server: MailServer, pair: tuple[
 def leave_in_flight(site: Site, number: int, subject: str) -> None:
     """Have the broker hold so many messages, and nobody to take them."""
     ledger = Ledger(site.database)
-    site.freeze(site.worker)
+    with everything_settled(site) as settled:
+        assert settled, "an e-mail was not settled in time"
+        site.supervisor.release(site.worker)
+        site.kill(site.worker)
     original = site.enqueue("send", subject, countdown=3600)
     ledger.copy(original, number)
     ledger.execute("DELETE FROM outbox_message WHERE id = %s", original)

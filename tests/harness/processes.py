@@ -21,9 +21,13 @@ def descendants(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and waits to be collected does not."""
+    """Whether the process runs; one that has ended and waits to be collected does not.
+
+    Its first thread may have ended before the others: until the last of them has, its connections are open.
+    """
+    folder = Path(f"/proc/{pid}")
     try:
-        return _state_and_parent(Path(f"/proc/{pid}"))[0] != "Z"
+        return _state_and_parent(folder)[0] != "Z" or len(list((folder / "task").iterdir())) > 1
     except OSError:
         return False
 

@@ -152,8 +152,6 @@ class Site:
         """Restart everything with another BROKER. The old one keeps what it holds: nobody empties it first."""
         for process in self.service.processes:
             self.supervisor.release(process)
-        self.kill(self.worker)
-        for process in (self.web, self.relay):
             process.stop()
         self.service.move_to(broker)
         self.broker = self._servers[0] = broker

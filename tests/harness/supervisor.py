@@ -38,7 +38,8 @@ class Supervisor(threading.Thread):
     def release(self, process: ServiceProcess) -> None:
         """From now on it may end."""
         with self._lock:
-            self._watched.remove(process)
+            if process in self._watched:
+                self._watched.remove(process)
 
     def ends_of(self, process: ServiceProcess) -> list[int]:
         """The exit statuses that `process` has ended with so far."""
