@@ -5,30 +5,37 @@ Nothing is decided here that depends on the environment: its variables and what 
 """
 
 import sys
+from datetime import timedelta
 from typing import Any
 
 from celery.schedules import crontab
+from corsheaders.defaults import default_headers
+from csp.constants import NONE, SELF, UNSAFE_INLINE
 
 from brokers import PROFILES, BrokerProfile, profile_class
 from settings import PROJECT_ROOT
+from settings.api import ApiSettings
+from settings.base import load
 from settings.errors import SettingsError
 from settings.outbox import OutboxSettings
 from settings.service import ServiceSettings, load_service
 from settings.web import WebSettings
 
 
-def _load_environment() -> tuple[ServiceSettings, OutboxSettings, BrokerProfile]:
+def _load_environment() -> tuple[ServiceSettings, OutboxSettings, BrokerProfile, ApiSettings]:
     """Read every setting, or exit with the list of what is wrong: a user's mistake is not worth a traceback."""
     try:
-        service, outbox, profile = load_service(profile_class, also_known=[*PROFILES.values(), WebSettings])
+        service, outbox, profile = load_service(
+            profile_class, also_known=[*PROFILES.values(), WebSettings, ApiSettings]
+        )
         if service.celery_broker_url:
             profile = profile.with_url(service.celery_broker_url.get_secret_value())
-        return service, outbox, profile
+        return service, outbox, profile, *load(ApiSettings)
     except SettingsError as error:
         sys.exit(str(error))
 
 
-SERVICE, OUTBOX, BROKER_PROFILE = _load_environment()
+SERVICE, OUTBOX, BROKER_PROFILE, API = _load_environment()
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 
@@ -48,6 +55,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "rest_framework.authtoken",
     "django_filters",
+    "rest_framework_simplejwt.token_blacklist",
+    "corsheaders",
+    "csp",
     "outbox",
     "orders",
     "console",
@@ -57,19 +67,24 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "app.health.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "app.problems.ProblemMiddleware",
+    "app.limits.ThrottleMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "app.slashes.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Before those of the apps: ours take the place of some of theirs.
+        "DIRS": [PROJECT_ROOT / "app" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -109,21 +124,65 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+# --- Who may do what, and how safely ----------------------------------------------------------------------------------
+
 if SERVICE.is_production:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = API.https_redirect
+    SECURE_HSTS_SECONDS = API.hsts_seconds
+# Whether every other name below this domain uses https too, now and for ever, is not ours to promise.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if SERVICE.trust_proxy_headers:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+# Everything comes from here, and no page has a script in its text. REST framework's pages have styles in theirs.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "style-src": [SELF, UNSAFE_INLINE],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+CORS_ALLOWED_ORIGINS = list(API.cors_allowed_origins)
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
+CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Location", "Retry-After"]
+
+#: Requests in a minute; 0 is no limit. `app/throttling.py` says who is counted how.
+THROTTLES = {
+    "user": API.user_per_minute,
+    "anonymous": API.anonymous_per_minute,
+    "orders": API.orders_per_minute,
+    "logins": API.logins_per_minute,
+}
+
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=API.access_token_minutes),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=API.refresh_token_days),
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
+    # A new password ends what was given for the old one.
+    "CHECK_REVOKE_TOKEN": True,
+    "TOKEN_REFRESH_SERIALIZER": "app.tokens.RefreshSerializer",
+}
+
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework_simplejwt.authentication.JWTAuthentication",
         "rest_framework.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PARSER_CLASSES": ["app.parsers.BoundedJSONParser"],
-    "EXCEPTION_HANDLER": "app.problems.describe_exception",
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_PARSER_CLASSES": ["app.parsers.BoundedJSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["app.throttling.SharedThrottle"],
+    # Whose address counts as the client's: without a proxy of ours, X-Forwarded-For is anybody's claim.
+    "NUM_PROXIES": 1 if SERVICE.trust_proxy_headers else 0,
+    "EXCEPTION_HANDLER": "app.problems.describe_exception",
 }
 
 # --- E-mail -----------------------------------------------------------------------------------------------------------
@@ -164,6 +223,10 @@ CELERY_BEAT_SCHEDULE = {
     "daily-summary": {
         "task": "orders.tasks.send_daily_summary",
         "schedule": crontab(hour=6, minute=0),
+    },
+    "forget-expired": {
+        "task": "app.tasks.forget_expired",
+        "schedule": crontab(hour=3, minute=7),
     },
     "prune-idempotency-keys": {
         "task": "orders.tasks.prune_idempotency_keys",

@@ -2,9 +2,13 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from rest_framework_simplejwt.views import TokenBlacklistView, TokenObtainPairView, TokenRefreshView
 
 urlpatterns = [
     path("", include("orders.urls")),
     path("admin/", admin.site.urls),
+    path("auth/jwt/", TokenObtainPairView.as_view(), name="jwt"),
+    path("auth/jwt/refresh/", TokenRefreshView.as_view(), name="jwt-refresh"),
+    path("auth/jwt/revoke/", TokenBlacklistView.as_view(), name="jwt-revoke"),
     path("auth/", include("rest_framework.urls")),
 ]

@@ -96,6 +96,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
     filterset_class = OrderFilter
     lookup_field = "order_id"
     http_method_names = ["get", "post", "patch", "head", "options"]
+    throttle_limits = {"create": "orders"}
 
     def get_queryset(self) -> OrderQuerySet:
         return Order.objects.visible_to(self.request.user).with_lines()

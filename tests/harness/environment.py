@@ -6,6 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from brokers import PROFILES
+from settings.api import ApiSettings
 from settings.base import EnvSettings
 from settings.outbox import OutboxSettings
 from settings.service import ServiceSettings
@@ -16,6 +17,11 @@ COMMON = {
     "DJANGO_SETTINGS_MODULE": "app.settings",
     "ENV_FILE": os.devnull,
     "SECRET_KEY": "only-for-tests-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    # Tests place orders faster than any customer; those of the limits set them.
+    "API_USER_PER_MINUTE": "0",
+    "API_ANONYMOUS_PER_MINUTE": "0",
+    "API_ORDERS_PER_MINUTE": "0",
+    "API_LOGINS_PER_MINUTE": "0",
     # Nothing here may ever reach a real AWS account.
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -49,5 +55,5 @@ def child_environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def _settings_classes() -> Iterator[type[EnvSettings]]:
-    yield from (ServiceSettings, WebSettings, OutboxSettings)
+    yield from (ServiceSettings, WebSettings, OutboxSettings, ApiSettings)
     yield from PROFILES.values()

@@ -6,16 +6,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from app.settings import BROKER_PROFILE, OUTBOX, SERVICE
+from app.settings import API, BROKER_PROFILE, OUTBOX, SERVICE
 from brokers import PROFILES
 from settings import PROJECT_ROOT, documentation
+from settings.api import ApiSettings
 from settings.base import EnvSettings, load
 from settings.outbox import OutboxSettings
 from settings.service import ServiceSettings
 from settings.web import WebSettings
 
 #: Every class that reads the environment, in the order of docs/settings.md.
-ALL_SETTINGS: list[type[EnvSettings]] = [ServiceSettings, OutboxSettings, WebSettings, *PROFILES.values()]
+ALL_SETTINGS: list[type[EnvSettings]] = [ServiceSettings, OutboxSettings, WebSettings, ApiSettings, *PROFILES.values()]
 
 UNSET = "(unset)"
 
@@ -60,4 +61,4 @@ class Command(BaseCommand):
 
 
 def _in_force() -> list[EnvSettings]:
-    return [SERVICE, OUTBOX, *load(WebSettings), BROKER_PROFILE]
+    return [SERVICE, OUTBOX, *load(WebSettings), API, BROKER_PROFILE]

@@ -1,0 +1,16 @@
+"""What the service does periodically for itself."""
+
+import time
+
+from celery import shared_task
+from django.core.management import call_command
+
+from app.models import Throttle
+
+
+@shared_task
+def forget_expired() -> None:
+    """Delete what has run out: counted requests, refresh tokens and sessions."""
+    Throttle.objects.filter(ends_at__lt=int(time.time())).delete()
+    call_command("flushexpiredtokens")
+    call_command("clearsessions")

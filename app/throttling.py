@@ -1,0 +1,106 @@
+"""How often one may ask: limits by user or IP address that all web processes share, with nothing but the database.
+
+Django's database cache would not do. What it counts inside a request's transaction is undone when the request is
+refused, which is just what is to be counted; counting before would hold a row's lock, and on SQLite the write lock, for
+as long as the request takes; and two requests at once overwrite each other's count. Here a request *looks* with one
+indexed SELECT, and is *counted* by one statement after its transaction has ended:
+
+    login           counted before it is let in, by IP address: exact
+    POST /orders/   looked up, counted afterwards: as many may slip through as are answered at the same moment
+    anything else   the same, but every process reports ten requests at once: a write for one request in ten
+"""
+
+import time
+from collections import Counter
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import connection
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from app.models import Throttle
+
+if TYPE_CHECKING:  # it is rest_framework.views that imports this file
+    from rest_framework.views import APIView
+
+#: A limit is so many requests in this time, which begins with the first of them.
+PERIOD_SECONDS = 60
+
+#: Limits from here on are reported in tens.
+LARGE_LIMIT, REPORT = 100, 10
+
+_COUNT = """
+    INSERT INTO app_throttle AS kept (key, hits, ends_at) VALUES (%s, %s, %s) ON CONFLICT (key) DO UPDATE SET
+        hits = CASE WHEN kept.ends_at > %s THEN kept.hits + excluded.hits ELSE excluded.hits END,
+        ends_at = CASE WHEN kept.ends_at > %s THEN kept.ends_at ELSE excluded.ends_at END
+    RETURNING hits, ends_at
+"""
+
+#: What this process has not reported yet, by key. At most a few for each client of the last minutes.
+_unreported: Counter[str] = Counter()
+_unreported_lock = Lock()
+MAX_UNREPORTED = 10_000
+
+
+def count(key: str, hits: int = 1) -> tuple[int, int]:
+    """Count requests; return how many there were in this period, and the seconds until it ends."""
+    now = int(time.time())
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, [key, hits, now + PERIOD_SECONDS, now, now])
+        total, ends_at = cursor.fetchone()
+    return total, ends_at - now
+
+
+def look(key: str) -> tuple[int, int]:
+    """Return what `count` would, without counting."""
+    now = int(time.time())
+    kept = Throttle.objects.filter(key=key, ends_at__gt=now).values_list("hits", "ends_at").first()
+    return (kept[0], kept[1] - now) if kept else (0, 0)
+
+
+def report(key: str, limit: int) -> None:
+    """Count a request, with others of this process if the limit is large enough not to need every single one."""
+    hits = 1
+    if limit >= LARGE_LIMIT:
+        with _unreported_lock:
+            if len(_unreported) >= MAX_UNREPORTED:
+                _unreported.clear()
+            _unreported[key] += 1
+            if _unreported[key] < REPORT:
+                return
+            hits = _unreported.pop(key)
+    count(key, hits)
+
+
+class SharedThrottle(BaseThrottle):
+    """Limits requests by user, or by IP address if anonymous. `view.throttle_limits` names a limit for some actions."""
+
+    def __init__(self) -> None:
+        self.seconds_left = 0
+
+    def allow_request(self, request: Request, view: "APIView") -> bool:
+        user = request.user
+        default = "user" if user.is_authenticated else "anonymous"
+        name = getattr(view, "throttle_limits", {}).get(getattr(view, "action", None), default)
+        limit: int = settings.THROTTLES[name]
+        if not limit:
+            return True
+        key = f"{name} {user.pk if user.is_authenticated else self.get_ident(request)}"
+        hits, self.seconds_left = look(key)
+        if hits >= limit:
+            return False
+        _to_report(request).append((key, limit))
+        return True
+
+    def wait(self) -> float:
+        return max(self.seconds_left, 1)
+
+
+def _to_report(request: Request) -> list[tuple[str, int]]:
+    plain: Any = request._request
+    if not hasattr(plain, "to_report"):
+        plain.to_report = []
+    to_report: list[tuple[str, int]] = plain.to_report
+    return to_report
