@@ -135,7 +135,7 @@ def test_a_post_that_forgot_the_slash_is_told_so(debug: bool) -> None:
 
 
 def test_an_unknown_method_is_a_405_that_names_the_known_ones(debug: bool) -> None:
-    answer = client_of(add_user()).generic("BREW", "/products/")
+    answer = client_of(add_user()).generic("BREW", "/orders/")
     assert_problem(answer, 405)
     assert "GET" in answer["Allow"]
 
