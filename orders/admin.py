@@ -1,16 +1,19 @@
 """The back office: products can be edited, orders are history and can only be looked at."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from orders.emails import money
-from orders.models import Order, OrderItem, Product
+from orders.errors import IllegalMoveError, StockError
+from orders.models import Order, OrderEvent, OrderItem, Product
+from orders.services import cancel_order, resend_confirmation
 
 
 class ProductForm(forms.ModelForm):
@@ -56,40 +59,92 @@ class ProductAdmin(admin.ModelAdmin):
         if not change:
             return super().save_model(request, obj, form, change)
         obj.save(update_fields=["name", "description", "price", "currency", "active"])
-        difference = form.cleaned_data["change_stock_by"]
-        enough = Product.objects.filter(pk=obj.pk, stock__gte=-difference)
-        if not enough.update(stock=F("stock") + difference):
-            message = f"The stock is unchanged: orders have just left fewer than {-difference} pieces."
-            self.message_user(request, message, messages.ERROR)
+        try:
+            obj.change_stock(form.cleaned_data["change_stock_by"])
+        except StockError as error:
+            # Orders were faster than whoever filled in the form.
+            self.message_user(request, str(error), messages.ERROR)
         return None
 
 
-class OrderItemInline(admin.TabularInline):
-    model = OrderItem
-    fields = readonly_fields = ("sku", "name", "quantity", "unit_price", "line_total")
+class HistoryInline(admin.TabularInline):
+    """Rows of an order that nobody adds, changes or deletes here."""
+
     can_delete = False
     extra = 0
 
     def has_add_permission(self, request: HttpRequest, obj: Order | None = None) -> bool:
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Order | None = None) -> bool:
+        return False
+
+
+class OrderItemInline(HistoryInline):
+    model = OrderItem
+    verbose_name_plural = "lines"
+    fields = readonly_fields = ("sku", "name", "quantity", "unit_price", "line_total")
+
+
+class OrderEventInline(HistoryInline):
+    model = OrderEvent
+    verbose_name_plural = "timeline"
+    fields = readonly_fields = ("at", "kind", "who", "detail")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OrderEvent]:
+        return super().get_queryset(request).select_related("by", "order")
+
+    @admin.display(description="by")
+    def who(self, event: OrderEvent) -> str:
+        return f"{event.by} ({event.by_role})" if event.by else event.by_role
+
 
 @admin.register(Order)
 class OrderAdmin(admin.ModelAdmin):
-    list_display = ["number", "user", "status", "total_with_currency", "created_at"]
-    list_filter = ["status", "currency", "created_at"]
+    list_display = ["number", "user", "status", "confirmation_state", "total_with_currency", "created_at"]
+    list_filter = ["status", "confirmation_state", "currency", "created_at"]
     list_select_related = ["user"]
     search_fields = ["user__username", "user__email", "items__sku"]
     search_help_text = "An order's number or id, a customer's name or e-mail address, or a SKU."
     show_full_result_count = False
     fields = readonly_fields = (
         "number", "order_id", "user", "status", "total_with_currency", "note", "created_at", "updated_at",
+        "confirmation_state", "confirmation_attempts", "confirmation_sent_at", "confirmation_task_id",
     )  # fmt: skip
-    inlines = [OrderItemInline]
+    inlines = [OrderItemInline, OrderEventInline]
+    actions = ["fulfil", "send_confirmation_again", "cancel"]
 
     @admin.display(description="total", ordering="total")
     def total_with_currency(self, order: Order) -> str:
         return money(order.total, order.currency)
+
+    @admin.action(description="Mark the selected orders as fulfilled", permissions=["act"])
+    def fulfil(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
+        self._for_each(request, orders, Order.fulfil, "fulfilled")
+
+    @admin.action(description="Send the selected orders' confirmation again", permissions=["act"])
+    def send_confirmation_again(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
+        self._for_each(request, orders, resend_confirmation, "queued")
+
+    @admin.action(description="Cancel the selected orders", permissions=["act"])
+    def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
+        self._for_each(request, orders, cancel_order, "cancelled")
+
+    def _for_each(self, request: HttpRequest, orders: QuerySet[Order], act: Callable[..., None], done: str) -> None:
+        """Do `act` to each order for which it is allowed, and tell for which it is not."""
+        numbers = []
+        for order in orders:
+            try:
+                act(order, by=request.user)
+                numbers.append(order.number)
+            except IllegalMoveError as error:
+                self.message_user(request, str(error), messages.ERROR)
+        if numbers:
+            self.message_user(request, f"{', '.join(numbers)}: {done}.")
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Who may change orders may do to them what their status allows; nobody may rewrite them."""
+        return request.user.has_perm("orders.change_order")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

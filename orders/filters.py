@@ -17,7 +17,7 @@ class MomentField(IsoDateTimeField):
         try:
             return moment and moment.astimezone(UTC)
         except OverflowError as error:
-            raise forms.ValidationError("This is before or after everything that has a date.") from error
+            raise forms.ValidationError("This is before or after all time.", code="invalid") from error
 
 
 class MomentFilter(filters.IsoDateTimeFilter):
@@ -27,10 +27,13 @@ class MomentFilter(filters.IsoDateTimeFilter):
 
 
 class OrderFilter(filters.FilterSet):
-    status = filters.MultipleChoiceFilter(choices=Order.Status.choices, help_text="May be given several times.")
+    status = filters.MultipleChoiceFilter(
+        choices=Order.Status.choices, distinct=False, help_text="May be given several times."
+    )
     confirmation = filters.MultipleChoiceFilter(
         field_name="confirmation_state",
         choices=Order.Confirmation.choices,
+        distinct=False,
         help_text="State of the confirmation e-mail, as its task has recorded it. May be given several times.",
     )
     created_after = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="At this moment or later.")

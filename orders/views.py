@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
-from orders import confirmations
+from orders import confirmations, services
 from orders.errors import ConflictError
 from orders.filters import OrderFilter, ProductFilter
 from orders.idempotency import IdempotentCreateMixin
@@ -30,7 +30,7 @@ from orders.serializers import (
     ProductSerializer,
     StockChangeSerializer,
 )
-from orders.tasks import send_order_cancellation_email, send_order_confirmation_email
+from orders.tasks import send_order_confirmation_email
 
 
 class CustomerRequest(Request):
@@ -119,8 +119,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
     def cancel(self, request: CustomerRequest, order_id: str) -> Response:
         """Cancel an order that is placed or confirmed. Its pieces go back into the stock; its customer is told."""
         order = self.get_object()
-        order.cancel(by=request.user, **self.validated(request))
-        send_order_cancellation_email.delay(order.order_id, order.user.email)
+        services.cancel_order(order, by=request.user, **self.validated(request))
         return self._answer(order)
 
     @action(detail=True, methods=["post"], serializer_class=NothingSerializer, permission_classes=[IsAdminUser])
@@ -140,9 +139,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
     def resend_confirmation(self, request: CustomerRequest, order_id: str) -> Response:
         """Send the confirmation once more, to the address that the customer has now. Staff only."""
         order = self.get_object()
-        confirmations.start_anew(order)
-        sending = send_order_confirmation_email.delay(order.order_id, order.user.email)
-        confirmations.record_queued(order, sending.id, by=request.user)
+        services.resend_confirmation(order, by=request.user)
         return self._answer(order, status.HTTP_202_ACCEPTED)
 
     @action(detail=True, serializer_class=OrderEventSerializer, filterset_class=None)

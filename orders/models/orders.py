@@ -154,7 +154,8 @@ class Order(models.Model):
     @transaction.atomic
     def fulfil(self, *, by: User) -> None:
         """Note that the goods have left. Raises IllegalMoveError unless the order is confirmed."""
-        self._move_to(self.Status.FULFILLED)
+        self._begin_move_to(self.Status.FULFILLED)
+        self.save(update_fields=["status", "updated_at"])
         record(self.pk, OrderEvent.Kind.FULFILLED, by=by)
 
     @transaction.atomic
@@ -163,19 +164,19 @@ class Order(models.Model):
 
         A confirmation that has not been sent is withdrawn.
         """
-        self._move_to(self.Status.CANCELLED)
+        self._begin_move_to(self.Status.CANCELLED)
         if self.confirmation_state != self.Confirmation.SENT:
             self.confirmation_state = self.Confirmation.WITHDRAWN
-            self.save(update_fields=["confirmation_state"])
+        self.save(update_fields=["status", "confirmation_state", "updated_at"])
         Product.objects.put_back({item.product_id: item.quantity for item in self.items.all()})
         record(self.pk, OrderEvent.Kind.CANCELLED, by=by, detail=reason)
 
-    def _move_to(self, status: Status) -> None:
+    def _begin_move_to(self, status: Status) -> None:
+        """Set the status, if `MOVES` allows it to the order as it is in the database now."""
         self._lock()
         if status not in self.MOVES[self.Status(self.status)]:
-            raise IllegalMoveError(f"Order {self.number} is {self.status}, so it cannot become {status}.")
+            raise IllegalMoveError(f"Order {self.number} is {self.status}, so it cannot be {status} now.")
         self.status = status
-        self.save(update_fields=["status", "updated_at"])
 
     def _lock(self) -> None:
         """Read what is decided upon anew; nobody else can change it until the transaction ends."""

@@ -111,7 +111,31 @@ def test_a_mail_server_that_dies_before_it_says_yes_is_sent_the_same_message_id_
         assert_repeated_once(site, order["number"])
 
 
+def kill_sender(site: Site) -> None:
+    if site.pool == "prefork":
+        signal_all(children(site.worker.pid), signal.SIGKILL)
+    else:
+        site.kill(site.worker)
+
+
 def test_a_sender_that_dies_between_the_yes_and_the_commit_repeats_the_same_message_id(site: Site) -> None:
+    ledger = Ledger(site.database)
+    site.mail_server.hold()
+    order = site.service.shop.order()
+    site.mail_server.wait_until_held()
+    with ledger.recording_blocked(order):
+        site.mail_server.accept()
+        site.mail_server.wait_for(order["number"])
+        ledger.wait_until_blocked()
+        kill_sender(site)
+
+    site.heal()
+    wait_until(lambda: len(site.mail_server.about(order["number"])) == 2, "the repetition")
+    assert_repeated_once(site, order["number"])
+    assert ledger.confirmation_of(order)["attempts"] == 2
+
+
+def test_a_sender_that_dies_after_it_has_recorded_the_email_does_not_repeat_it(site: Site) -> None:
     ledger = Ledger(site.database)
     site.mail_server.hold()
     order = site.service.shop.order()
@@ -121,13 +145,9 @@ def test_a_sender_that_dies_between_the_yes_and_the_commit_repeats_the_same_mess
         site.mail_server.accept()
         site.mail_server.wait_for(order["number"])
         ledger.wait_until_blocked()
-
-        if site.pool == "prefork":
-            signal_all(children(site.worker.pid), signal.SIGKILL)
-        else:
-            site.kill(site.worker)
+        kill_sender(site)
 
     site.heal()
-    wait_until(lambda: len(site.mail_server.about(order["number"])) == 2, "the repetition")
-    assert_repeated_once(site, order["number"])
+    assert_promise(site)
+    assert len(site.mail_server.about(order["number"])) == 1
     assert ledger.message(id)["attempts"] == 2

@@ -64,8 +64,19 @@ class Ledger:
     @contextmanager
     def settling_blocked(self, id: UUID) -> Iterator[None]:
         """While the block runs nobody can change the message. Who waits for that when it ends is cut off."""
+        with self._blocked("SELECT 1 FROM outbox_message WHERE id = %s FOR UPDATE", id):
+            yield
+
+    @contextmanager
+    def recording_blocked(self, order: Row) -> Iterator[None]:
+        """The same for the order: nobody can record that its confirmation was sent."""
+        with self._blocked("SELECT 1 FROM orders_order WHERE order_id = %s FOR UPDATE", UUID(order["order_id"])):
+            yield
+
+    @contextmanager
+    def _blocked(self, statement: LiteralString, key: UUID) -> Iterator[None]:
         with psycopg.connect(self._url) as connection:
-            connection.execute("SELECT 1 FROM outbox_message WHERE id = %s FOR UPDATE", [id])
+            connection.execute(statement, [key])
             try:
                 yield
             finally:
