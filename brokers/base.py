@@ -62,6 +62,9 @@ CaCerts = Annotated[FilePath, BeforeValidator(lambda path: PROJECT_ROOT / path)]
 """A file of certificates in PEM format; a relative path is relative to the checkout."""
 
 
+Level = Literal["ok", "warn", "fail"]
+
+
 @dataclass(frozen=True)
 class Depth:
     """How many messages a broker holds of one queue."""
@@ -76,7 +79,7 @@ class Depth:
 class Finding:
     """One thing that was looked at. `cure` is empty when there is nothing to do."""
 
-    level: Literal["ok", "warn", "fail"]
+    level: Level
     name: str
     message: str
     cure: str = ""

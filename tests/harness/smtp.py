@@ -8,6 +8,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as default_policy
 from enum import Enum
+from ssl import SSLContext
 from typing import Any
 
 from aiosmtpd.controller import Controller
@@ -78,10 +79,16 @@ class MailServer:
         """The service's EMAIL_URL."""
         return f"smtp://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    def start(self, ssl_context: SSLContext | None = None) -> None:
+        """Listen; with `ssl_context`, to clients that begin with TLS."""
         # Names are not looked up: the fault tests open many connections, and a resolver may be slow.
         self._controller = Controller(
-            _Handler(self), hostname="127.0.0.1", port=self.port, server_hostname="mail.test", enable_SMTPUTF8=True
+            _Handler(self),
+            hostname="127.0.0.1",
+            port=self.port,
+            server_hostname="mail.test",
+            enable_SMTPUTF8=True,
+            ssl_context=ssl_context,
         )
         self._controller.start()
 

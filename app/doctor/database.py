@@ -1,0 +1,85 @@
+"""The database: it is the record of everything, so its settings decide what a promise is worth."""
+
+import time
+from collections.abc import Iterator
+
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from brokers import Finding
+
+#: Clocks that differ by more make log files of two hosts hard to compare, and tokens expire early or late.
+SKEW_SECONDS = 2.0
+
+#: PostgreSQL's parameters, what each must be, and what happens otherwise.
+PARAMETERS = [
+    ("fsync", "on", "a crash of the server may destroy the database"),
+    ("full_page_writes", "on", "a crash of the server may destroy pages of the database"),
+    ("synchronous_commit", "on", "a crash of the server loses orders it has confirmed"),
+    ("default_transaction_isolation", "read committed", "concurrent orders and claims fail instead of waiting"),
+    ("default_transaction_read_only", "off", "no order can be accepted"),
+]
+
+
+def examine() -> Iterator[Finding]:
+    connection.ensure_connection()
+    yield Finding("ok", "reachable", describe())
+    yield from _examine_postgresql() if connection.vendor == "postgresql" else _examine_sqlite()
+    plan = MigrationExecutor(connection).migration_plan(MigrationExecutor(connection).loader.graph.leaf_nodes())
+    if plan:
+        names = f"{plan[0][0].app_label}.{plan[0][0].name}"
+        yield Finding("fail", "migrations", f"{len(plan)} are not applied, the first is {names}.", "manage.py migrate")
+    else:
+        yield Finding("ok", "migrations", "All are applied.")
+
+
+def describe() -> str:
+    """Kind, version and place, without user and password."""
+    place = connection.settings_dict
+    version = ".".join(map(str, connection.get_database_version()))
+    host = f" at {place['HOST'] or 'localhost'}:{place['PORT'] or 5432}" if connection.vendor == "postgresql" else ""
+    return f"{connection.display_name} {version}, {place['NAME']}{host}"
+
+
+def _examine_postgresql() -> Iterator[Finding]:
+    with connection.cursor() as cursor:
+        before = time.time()
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
+        skew = float(cursor.fetchone()[0]) - (before + time.time()) / 2
+        cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [[row[0] for row in PARAMETERS]])
+        found = dict(cursor.fetchall())
+        # Its other values all wait for this server's disk, or for more.
+        found["synchronous_commit"] = "off" if found["synchronous_commit"] == "off" else "on"
+        cursor.execute("SELECT pg_is_in_recovery()")
+        is_standby = cursor.fetchone()[0]
+    if abs(skew) > SKEW_SECONDS:
+        message = f"The clock here is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} the database's."
+        yield Finding("warn", "clock", message, "Let both hosts keep time by NTP.")
+    else:
+        yield Finding("ok", "clock", f"It agrees with the one here to {abs(skew):.1f} s.")
+    if is_standby:
+        yield Finding("fail", "role", "It is a standby, which takes no orders.", "Point DATABASE_URL at the primary.")
+    for name, good, otherwise in PARAMETERS:
+        if found[name] not in (good, *good.split()):
+            cure = (
+                f"ALTER SYSTEM SET {name} = '{good.split()[0] if name != 'default_transaction_isolation' else good}';"
+            )
+            yield Finding("fail", name, f"{found[name]}: {otherwise}.", f"{cure} SELECT pg_reload_conf();")
+    if all(found[name] in (good, *good.split()) for name, good, _ in PARAMETERS):
+        yield Finding("ok", "durability", "A commit is on the disk before it is answered; read committed.")
+
+
+def _examine_sqlite() -> Iterator[Finding]:
+    with connection.cursor() as cursor:
+        journal, synchronous = (
+            cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        )
+    if journal != "wal":
+        message = f"journal_mode is {journal}: readers and the writer wait for each other."
+        yield Finding("fail", "journal", message, "Put the file on a local disk: WAL does not work on a network drive.")
+    elif synchronous < 2:
+        yield Finding(
+            "fail", "durability", "synchronous is not FULL: a power cut loses orders.", "Restart the service."
+        )
+    else:
+        yield Finding("ok", "durability", "A commit is on the disk before it is answered.")

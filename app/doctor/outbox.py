@@ -1,0 +1,41 @@
+"""The outbox: how long what is due has waited, and what waits for a person."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+
+from brokers import Finding
+from console.overview import count_queues
+from console.presentation import describe_age
+from outbox.models import PoisonMessage
+
+#: A message that is due runs within a second or so; workers that are merely busy get this long.
+LAG_LIMIT_SECONDS = 60
+
+
+def examine() -> Iterator[Finding]:
+    for row in count_queues(settings.SERVICE.queues):
+        yield from _examine_queue(row)
+    if poison := PoisonMessage.objects.count():
+        yield Finding("warn", "poison", f"{poison} could not be read.", "See them: manage.py outbox poison")
+
+
+def _examine_queue(row: dict[str, Any]) -> Iterator[Finding]:
+    queue, lag_seconds = f"queue {row['queue']}", row["lag_seconds"]
+    waiting, window = row["pending"] + row["published"], settings.OUTBOX.max_in_flight
+    if row["queue"] not in settings.SERVICE.queues and waiting:
+        message = f"{waiting} messages wait in it, and nobody relays it."
+        yield Finding("fail", queue, message, f"Add {row['queue']} to QUEUES, or manage.py outbox discard.")
+    elif lag_seconds and lag_seconds > LAG_LIMIT_SECONDS:
+        message = f"The oldest message has waited {describe_age(lag_seconds)} (limit {LAG_LIMIT_SECONDS} s)."
+        relay, worker = "Is the relay running? manage.py relay", "Do workers keep up? celery -A app worker"
+        yield Finding("fail", queue, message, relay if row["due"] else worker)
+    else:
+        yield Finding("ok", queue, f"{row['pending']} pending, {row['published']} published, {row['running']} running.")
+    if row["published"] >= window:
+        message = f"The broker holds {row['published']} messages, all it may (OUTBOX_MAX_IN_FLIGHT)."
+        yield Finding("warn", queue, message, "The rest waits in the database; start more workers.")
+    if row["dead"]:
+        message = f"{row['dead']} are dead and wait for a decision."
+        yield Finding("warn", queue, message, "manage.py outbox list --state dead, then outbox replay or discard")
