@@ -32,7 +32,7 @@ from tests.outbox_rows import add, die, publish
 #: Whatever hangs, people are told what by then; the rest of ten seconds is for starting Python and Django.
 TOLD_SECONDS = 8
 
-#: That it ends, too, is not kept waiting: on a machine that is busy with other tests even Python takes seconds to start.
+#: By when it has ended: on a machine that is busy with other tests even Python takes seconds to start.
 ENDED_SECONDS = 30
 
 #: The tests' PostgreSQL is in a hurry.
