@@ -58,6 +58,11 @@ check: install ## Lint, types, import rules, migrations, generated files
 	@mypy .
 	@lint-imports --no-cache
 	@$(PYTHON) manage.py makemigrations --check --dry-run
+	@$(PYTHON) manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - || { echo 'docs/openapi.yaml is out of date: make docs' >&2; exit 1; }
+
+docs: install ## Write docs/settings.md, .env.example and docs/openapi.yaml anew
+	@$(PYTHON) manage.py config --write-docs
+	@$(PYTHON) manage.py spectacular --validate --fail-on-warn --file docs/openapi.yaml
 
 format: install ## Format the code
 	@ruff check --fix .

@@ -58,6 +58,8 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "corsheaders",
     "csp",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "outbox",
     "orders",
     "console",
@@ -183,6 +185,23 @@ REST_FRAMEWORK = {
     # Whose address counts as the client's: without a proxy of ours, X-Forwarded-For is anybody's claim.
     "NUM_PROXIES": 1 if SERVICE.trust_proxy_headers else 0,
     "EXCEPTION_HANDLER": "app.problems.describe_exception",
+    "DEFAULT_SCHEMA_CLASS": "app.schema.ServiceSchema",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Anybroker Orders",
+    "DESCRIPTION": "Place orders, follow them, and cancel them. Errors are problem details (RFC 9457).",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # A client sends what can be written and is answered with what can be read.
+    "COMPONENT_SPLIT_REQUEST": True,
+    # The pages' scripts come from here: the documentation works without the internet.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "OrderStatus": "orders.models.orders.Order.Status",
+        "ConfirmationState": "orders.models.orders.Order.Confirmation",
+    },
 }
 
 # --- E-mail -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 
 
 class RefreshSerializer(TokenRefreshSerializer):
-    """simplejwt's own, which does not expect that the user may have been deleted."""
+    """A new pair of tokens for a refresh token, which is good once."""
+
+    # simplejwt does not expect that the user may have been deleted.
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError as InvalidValue
 from django.core.validators import validate_email
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from orders import confirmations
@@ -66,6 +67,7 @@ class ConfirmationSerializer(serializers.Serializer[confirmations.Confirmation])
     sent_at = serializers.DateTimeField(allow_null=True)
 
 
+@extend_schema_field(ConfirmationSerializer)
 class ConfirmationField(serializers.Field):
     """What is recorded; where one order is looked at, also what Celery says of the task."""
 

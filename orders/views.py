@@ -15,6 +15,7 @@ from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
 from orders import confirmations, services
+from orders.documentation import describe_orders, describe_products
 from orders.errors import ConflictError
 from orders.filters import OrderFilter, ProductFilter
 from orders.idempotency import IdempotentCreateMixin
@@ -62,6 +63,7 @@ class ShopViewSet(GenericViewSet):
         return dict(serializer.validated_data)
 
 
+@describe_products
 class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
     """What is on sale. Staff see what is archived too, and may change it."""
 
@@ -87,6 +89,7 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
         return Response(ProductSerializer(product).data)
 
 
+@describe_orders
 class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet[Order]):
     """Place orders and look at one's own, the newest first. Staff see everybody's."""
 

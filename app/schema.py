@@ -1,0 +1,97 @@
+"""The OpenAPI description: REST framework knows the routes and bodies; what every route has in common is added here."""
+
+from typing import Any, Literal
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from rest_framework import serializers
+from rest_framework.permissions import SAFE_METHODS
+
+from app.problems import CONTENT_TYPE, problem
+
+
+class ProblemErrorSerializer(serializers.Serializer):
+    """One thing that is wrong with a request."""
+
+    pointer = serializers.CharField(required=False, help_text="Where in the body, as a JSON pointer.")
+    parameter = serializers.CharField(required=False, help_text="Which query parameter.")
+    code = serializers.CharField(help_text="What, for programs.")
+    detail = serializers.CharField(help_text="What, for people.")
+
+
+@extend_schema_serializer(
+    component_name="Problem",
+    examples=[
+        OpenApiExample(
+            "An order for too many pieces",
+            problem(
+                400,
+                "The request is not valid: see `errors`.",
+                code="invalid",
+                errors=[
+                    {
+                        "pointer": "#/items/0/product",
+                        "code": "invalid",
+                        "detail": "Only 3 of 'MUG-BLUE' left, 4 asked for.",
+                    }
+                ],
+            ),
+            status_codes=["400"],
+        ),
+    ],
+)
+class ProblemSerializer(serializers.Serializer):
+    """What went wrong (RFC 9457)."""
+
+    type = serializers.CharField()
+    title = serializers.CharField(help_text="The status in words.")
+    status = serializers.IntegerField(min_value=400, max_value=599)
+    code = serializers.CharField(help_text="What went wrong, for programs.")
+    detail = serializers.CharField(help_text="What went wrong, for people.")
+    # The name is that of a property of serializers, which no answer needs.
+    errors = ProblemErrorSerializer(many=True, required=False, help_text="One by one.")  # type: ignore[assignment]
+
+
+#: When each status is answered.
+PROBLEMS = {
+    "400": "The body or a parameter is malformed or not valid: `errors` says where.",
+    "401": "No valid credentials.",
+    "403": "Only staff may do this, or the session's CSRF token is missing.",
+    "404": "It does not exist, or is not yours.",
+    "406": "Only `application/json` is answered, and pages to browsers.",
+    "409": "The state of things does not allow it.",
+    "413": "The body is larger than 1 MiB.",
+    "415": "The body is not `application/json`.",
+    "429": "Too many requests: `Retry-After` says when to come back.",
+    "503": "The database does not answer: `Retry-After` says when to come back.",
+}
+
+
+class ServiceSchema(AutoSchema):
+    """Documents the problems that any request like this one may be answered with, unless the view documents its own."""
+
+    def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> Any:
+        responses = super()._get_response_bodies(direction)
+        for status in self._problems():
+            if status not in responses:
+                body = self._get_response_for_code(ProblemSerializer, status, media_types=[CONTENT_TYPE])  # type: ignore[no-untyped-call]
+                responses[status] = body | {"description": PROBLEMS[status]}
+        return dict(sorted(responses.items()))
+
+    def _map_serializer_field(self, field: Any, direction: str, bypass_extensions: bool = False) -> Any:
+        schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        if isinstance(field, serializers.ListSerializer) and schema:
+            bounds = {"minItems": None if field.allow_empty else 1, "maxItems": getattr(field, "max_length", None)}
+            schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        return schema
+
+    def _problems(self) -> list[str]:
+        writes = self.method not in SAFE_METHODS
+        found = ["400", "401", "406", "429", "503"]
+        if writes:
+            found += ["413", "415"]
+        if writes and self.view.get_authenticators():
+            found += ["403", "409"]
+        if "{" in self.path or self._is_list_view():
+            found.append("404")
+        return found

@@ -1,0 +1,59 @@
+"""What the OpenAPI description says of the shop beyond what its serializers and filters say themselves."""
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+)
+
+from orders.serializers import OrderEventSerializer, OrderSerializer, ProductSerializer
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    pattern=r"^[\x20-\x7e]{1,255}$",
+    description="Any text of your own, such as a UUID, that is new for each new order. The same order with the same "
+    "key is placed once; sent again within 24 hours, it is answered with the first answer.",
+)
+REPLAYED = OpenApiParameter(
+    "Idempotent-Replayed",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    response=[201],
+    enum=["true"],
+    description="Set if this is the first answer once more.",
+)
+TWO_PRODUCTS = OpenApiExample(
+    "Two products",
+    {"items": [{"product": "DRIPPER", "quantity": 1}, {"product": "FILTERS-100", "quantity": 2}]},
+    request_only=True,
+)
+ANSWER = OrderSerializer
+
+describe_orders = extend_schema_view(
+    list=extend_schema(summary="List orders"),
+    retrieve=extend_schema(summary="Look at an order"),
+    create=extend_schema(summary="Place an order", parameters=[IDEMPOTENCY_KEY, REPLAYED], examples=[TWO_PRODUCTS]),
+    partial_update=extend_schema(summary="Change the note of an order", responses=ANSWER),
+    cancel=extend_schema(summary="Cancel an order", responses=ANSWER),
+    fulfil=extend_schema(summary="Note that the goods have left", request=None, responses=ANSWER),
+    resend_confirmation=extend_schema(
+        summary="Send the confirmation once more",
+        request=None,
+        responses={202: OpenApiResponse(ANSWER, "The e-mail is on its way.")},
+    ),
+    events=extend_schema(summary="Look at the timeline of an order", responses=OrderEventSerializer(many=True)),
+)
+
+describe_products = extend_schema_view(
+    list=extend_schema(summary="List products"),
+    retrieve=extend_schema(summary="Look at a product"),
+    create=extend_schema(summary="Add a product"),
+    partial_update=extend_schema(summary="Change a product"),
+    destroy=extend_schema(summary="Delete a product that was never ordered"),
+    stock=extend_schema(summary="Add to the stock, or take from it", responses=ProductSerializer),
+)
