@@ -138,10 +138,13 @@ def broker_errors(broker: Addressed) -> Iterator[None]:
     except BrokerError:
         raise
     except LIBRARY_ERRORS as error:
-        raise _translated(error, broker, seconds=round(monotonic() - started, 1)) from error
+        raise as_broker_error(error, broker, seconds=round(monotonic() - started, 1)) from error
 
 
-def _translated(error: Exception, broker: Addressed, *, seconds: float) -> BrokerError:
+def as_broker_error(error: Exception, broker: Addressed, *, seconds: float = 0) -> BrokerError:
+    """Return what a library's error means for this broker; `seconds` is how long it took."""
+    if isinstance(error, BrokerError):
+        return error
     reason = _reason(error)
     if _find(error, (amqp.exceptions.NotFound,)) or aws_code(error) in AWS_NO_QUEUE:
         return QueueError(f"{broker.address} lacks a queue ({reason}).", "manage.py relay creates what is missing.")

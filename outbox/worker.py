@@ -18,11 +18,12 @@ from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
 from celery.signals import task_postrun, task_prerun, worker_process_init, worker_shutdown
 from celery.worker import consumer as celery_consumer
 from celery.worker import state
+from celery.worker.state import maybe_shutdown
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 from kombu.message import Message as BrokerMessage
 
-from brokers.errors import BrokerError
+from brokers.errors import BrokerError, as_broker_error
 from outbox import ledger, poison
 from outbox.admission import admit
 from outbox.heartbeat import Heart
@@ -78,6 +79,17 @@ class Consumer(celery_consumer.Consumer):
         self.watch.start()
         worker_shutdown.connect(self.watch.stop, weak=False)
         look_after_connections()
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Celery's, for settings that always retry; it says which broker does not answer, and the cure."""
+
+        def say(error: Exception, interval_seconds: float) -> None:
+            problem = as_broker_error(error, settings.BROKER_PROFILE)
+            logger.error("%s Trying again in %.0f s.", problem, interval_seconds)
+
+        conn = conn.ensure_connection(say, self.app.conf.broker_connection_max_retries, callback=maybe_shutdown)
+        self.first_connection_attempt = False
+        return conn
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[BrokerMessage], Any]:
         """Celery's handler of one delivered message, which lets no message end the worker."""
