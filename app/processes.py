@@ -45,19 +45,24 @@ def find_free_port() -> int:
     return next(port for port in random.sample(SERVER_PORTS, len(SERVER_PORTS)) if port_is_free(port))
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child does before it becomes the program: ask the kernel (Linux only) to end it when its parent dies."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
+def _prepare_child() -> Callable[[], None]:
+    """What the child does before it becomes the program.
+
+    It heeds Ctrl-C and SIGQUIT, which a shell lets those ignore that it starts in the background, and what they start.
+    On Linux it asks the kernel to end it when its parent dies.
+    """
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     parent = os.getpid()
 
-    def ask_the_kernel() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
+    def prepare() -> None:
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        if prctl:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before we asked
+                os._exit(1)
 
-    return ask_the_kernel
+    return prepare
 
 
 class ChildProcess:
@@ -96,7 +101,7 @@ class ChildProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=_prepare_child(),
             )
 
     @property
