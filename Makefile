@@ -4,10 +4,11 @@ SHELL := /bin/sh
 BROKER ?= redis
 PORT ?= 8000
 MINUTES ?= 10
+FAULT_SECONDS ?= 20
 UV := $(shell command -v uv || echo var/tools/bin/uv)
 PYTHON := .venv/bin/python
 # Most tests wait for something; each of these processes has servers of its own. `make test ARGS="-n 0 ..."` runs one.
-PYTEST := $(PYTHON) -m pytest -n 2 --dist loadgroup
+PYTEST := $(PYTHON) -m pytest --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -38,10 +39,11 @@ order: install ## Post a sample order to the running service and show its e-mail
 	@$(PYTHON) -m app.sample_order --port $(PORT)
 
 test: install ## Run the tests on real brokers and databases (ARGS="-k name" for some)
-	@$(PYTEST) --ignore tests/conformance $(ARGS)
+	@$(PYTEST) -n 2 --ignore tests/conformance $(ARGS)
 
-conformance: install ## Faults at full length, on every broker or on BROKER=... only
-	@$(PYTEST) tests/conformance --fault-seconds 20 $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
+# One process for each broker and pool.
+conformance: install ## Inject faults, on every broker or on BROKER=... only (FAULT_SECONDS=20)
+	@$(PYTEST) -n 6 tests/conformance --fault-seconds $(FAULT_SECONDS) $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
 
 chaos: install ## Faults of every kind at random times, then the ledger is reconciled (MINUTES=10, BROKER=..., SEED=...)
 	@$(PYTHON) -m tests.conformance.chaos --minutes $(MINUTES) --broker $(BROKER) $(if $(SEED),--seed $(SEED))

@@ -41,8 +41,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give each case the time that several starts of everything take on a machine that is busy with other cases."""
+    """Give each case the time that several starts of everything take on a machine that is busy with other cases.
+
+    And let those that need no site run where the brokers they need are running already.
+    """
     item.add_marker(pytest.mark.timeout(CASE_SECONDS))
+    asked_for = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    if "broker" in asked_for:
+        item.add_marker(pytest.mark.xdist_group(f"{asked_for['broker']}-prefork"))
+    if "pair" in asked_for:
+        item.add_marker(pytest.mark.xdist_group(f"{asked_for['pair'][0]}-threads"))
 
 
 class Sites:
