@@ -95,7 +95,8 @@ def encoded(*parts: Any) -> str:
 @pytest.mark.parametrize(
     "cursor",
     [
-        "x", "%", "\N{SNOWMAN}", "", encoded(), encoded(False, "now", "1"), encoded(False, "2026-11-22T00:00:00+00:00", "x"),
+        "x", "%", "\N{SNOWMAN}", "", encoded(), encoded(False, "now", "1"),
+        encoded(False, "2026-11-22T00:00:00+00:00", "x"),
         encoded(False, "2026-11-22T00:00:00+00:00"), encoded(False, 1, 2), encoded(False, "\0", "1"),
         encoded(False, "2026-11-22T00:00:00+00:00", "9" * 40), encoded(False, "0001-01-01T00:00:00+14:00", "1"),
         encoded(False, "9999-12-31T23:59:59-14:00", "1"), encoded({"a": 1}), urlsafe_b64encode(b"[" * 9999).decode(),
