@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 #: How far back a missed occurrence is looked for.
 LOOK_BACK = timedelta(days=32)
 
+#: The header that tells a task for when the schedule meant it, in ISO 8601.
+SCHEDULED_FOR = "scheduled_for"
+
 #: How long beat waits before it tries a database again that is away.
 RETRY_SECONDS = 1.0
 
@@ -73,6 +76,8 @@ class OutboxScheduler(Scheduler):
         if getattr(task, "durable", False):
             moment = latest_time(entry.schedule, since=entry.last_run_at)
             options["occurrence"] = f"{entry.name}@{moment.isoformat()}"
+            # What the task is about may depend on when it was due, however late it is run.
+            options["headers"] = {**options.get("headers", {}), SCHEDULED_FOR: moment.isoformat()}
         due = self.Entry(**{**vars(entry), "options": options})
         while not self._enqueue(due):
             self._heart.touch()

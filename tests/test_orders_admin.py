@@ -1,12 +1,15 @@
 """The back office, used through its pages."""
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.core import mail
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from orders.models import Order, Product
 from tests.orders_shop import add_product, add_user, place_order, stock_of
+from tests.worker import run_due_tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +80,56 @@ def test_an_order_can_be_looked_at_and_not_changed(admin: Client) -> None:
     assert Order.objects.get().note == "Ring twice."
 
 
+def test_the_timeline_of_an_order_is_shown_with_who_did_what(admin: Client) -> None:
+    add_product()
+    ada = add_user()
+    order = place_order(ada)
+    order.cancel(by=ada, reason="Too many mugs.")
+    shown = admin.get(f"{ORDERS}{order.pk}/change/").content.decode()
+    for part in ("Timeline", "Placed", "Cancelled", "ada (customer)", "Too many mugs."):
+        assert part in shown
+
+
+def act(admin: Client, action: str, *orders: Order) -> str:
+    chosen = {"action": action, "_selected_action": [order.pk for order in orders]}
+    return admin.post(ORDERS, chosen, follow=True).content.decode()
+
+
+def test_orders_are_fulfilled_where_their_status_allows(admin: Client) -> None:
+    add_product()
+    ada = add_user()
+    placed, confirmed = place_order(ada), place_order(ada)
+    Order.objects.filter(pk=confirmed.pk).update(status="confirmed")
+    told = act(admin, "fulfil", placed, confirmed)
+    assert f"{confirmed.number}: fulfilled." in told
+    assert f"Order {placed.number} is placed, so it cannot be fulfilled now." in told
+    assert set(Order.objects.values_list("pk", "status")) == {(placed.pk, "placed"), (confirmed.pk, "fulfilled")}
+
+
+def test_orders_are_cancelled_and_confirmations_sent_again(admin: Client) -> None:
+    add_product(stock=10)
+    first, second = place_order(add_user()), place_order(add_user("eve", email="eve@example.com"))
+    assert f"{second.number}, {first.number}: queued." in act(admin, "send_confirmation_again", first, second)
+    assert f"{first.number}: cancelled." in act(admin, "cancel", first)
+    assert stock_of("MUG") == 9
+    run_due_tasks()
+    assert {(message.to[0], "cancelled" in message.subject) for message in mail.outbox} == {
+        ("ada@example.com", True),
+        ("eve@example.com", False),
+    }
+
+
+def test_who_may_only_look_can_only_look(client: Client) -> None:
+    add_product()
+    order = place_order(add_user())
+    viewer = add_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_order"))
+    client.force_login(viewer)
+    assert order.number in client.get(ORDERS).content.decode()
+    act(client, "cancel", order)
+    assert Order.objects.get().status == "placed"
+
+
 def test_orders_are_found_by_number_id_customer_and_sku(admin: Client) -> None:
     add_product("MUG")
     add_product("BEANS")
@@ -104,3 +157,21 @@ def test_the_list_of_orders_takes_as_many_queries_for_many_as_for_one(admin: Cli
     for n in range(5):
         place_order(add_user(f"customer{n}"))
     assert queries() == before
+
+
+def test_the_page_of_an_order_takes_as_many_queries_for_many_lines_and_events_as_for_one(admin: Client) -> None:
+    skus = [f"SKU-{n}" for n in range(5)]
+    for sku in skus:
+        add_product(sku)
+    ada = add_user()
+    short, long = place_order(ada, {"SKU-0": 1}), place_order(ada, dict.fromkeys(skus, 1))
+    for n in range(5):
+        long.change_note(f"{n}", by=ada)
+
+    def queries(order: Order) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert admin.get(f"{ORDERS}{order.pk}/change/").status_code == 200
+        return len(captured)
+
+    queries(short)  # warms the caches of content types
+    assert queries(short) == queries(long)

@@ -16,10 +16,11 @@ from django.utils import timezone
 from kombu.utils import json
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from orders.emails import daily_summary, money, order_confirmation
+from orders.emails import daily_summary, money, order_cancellation, order_confirmation
 from orders.models import Order
-from orders.tasks import send_daily_summary, send_order_confirmation_email
+from orders.tasks import send_daily_summary, send_order_cancellation_email, send_order_confirmation_email
 from tests.orders_shop import add_product, add_user, client_of, place_order, post_order, tasks_run_at_once
+from tests.worker import run_due_tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -96,6 +97,30 @@ def test_the_text_reads_well() -> None:
     )
 
 
+@pytest.mark.parametrize("by_staff", [False, True])
+def test_a_cancellation_reads_well(by_staff: bool) -> None:
+    add_product("MUG", price="16.00", name="Mug, blue")
+    ada = add_user(first_name="Ada")
+    order = place_order(ada, {"MUG": 2})
+    order.cancel(by=add_user("boss", is_staff=True) if by_staff else ada, reason="It's <gone>.")
+    order.created_at = datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
+    message = order_cancellation(order, to=ada.email)
+    who = "we have had to cancel" if by_staff else "as you asked, we have cancelled"
+    times = "\N{MULTIPLICATION SIGN}"
+    assert message.subject == f"Your order {order.number} is cancelled: The Shop"
+    assert message.body == (
+        f"Hello Ada,\n\n{who} your order {order.number} of 22 November 2026, 14:05 UTC.\n"
+        "Nothing of it will be delivered.\n\nReason:\nIt's <gone>.\n\n"
+        f"2 {times} Mug, blue (MUG)\n    16.00 EUR each, 32.00 EUR\n\nTotal: 32.00 EUR\n\n"
+        f"If this is not what you expected, please write to us and quote the order number {order.number}.\n\n"
+        "The Shop\n"
+    )
+    html = html_of(message)
+    assert "It&#x27;s &lt;gone&gt;." in html
+    for part in ("Ada", who, order.number, "Mug, blue", "32.00 EUR", "The Shop"):
+        assert part in str(VisibleText(html))
+
+
 def test_the_html_escapes_what_people_typed() -> None:
     add_product("MUG", name="<img src=x onerror=alert(1)>")
     user = add_user(first_name="<b>Ada</b>")
@@ -130,6 +155,9 @@ def test_an_address_can_bring_in_neither_a_header_nor_a_second_recipient(address
     order = place_order(add_user())
     with pytest.raises(ValidationError):
         send_order_confirmation_email(order.order_id, address)
+    order.cancel(by=order.user)
+    with pytest.raises(ValidationError):
+        send_order_cancellation_email(order.order_id, address)
     assert not mail.outbox
 
 
@@ -140,13 +168,17 @@ def test_a_line_break_in_the_shops_name_cannot_bring_in_a_header(settings: Setti
         send_order_confirmation_email(place_order(add_user()).order_id, "ada@example.com")
 
 
-def test_names_do_not_reach_a_header() -> None:
+def test_names_and_reasons_do_not_reach_a_header() -> None:
     add_product(name="Mug\nBcc: b@example.com")
     user = add_user(first_name="Ada\nBcc: b@example.com")
-    order_confirmation(place_order(user, note="x\nBcc: b@example.com"), to=user.email).send()
-    sent, _, _ = received()
-    assert "Bcc" not in sent
-    assert mail.outbox[0].recipients() == ["ada@example.com"]
+    order = place_order(user, note="x\nBcc: b@example.com")
+    order_confirmation(order, to=user.email).send()
+    order.cancel(by=user, reason="x\nBcc: b@example.com")
+    order_cancellation(order, to=user.email).send()
+    for n in range(2):
+        sent, _, _ = received(n)
+        assert "Bcc" not in sent
+        assert mail.outbox[n].recipients() == ["ada@example.com"]
 
 
 def test_the_same_task_sends_the_same_message_id_and_another_task_another() -> None:
@@ -243,6 +275,14 @@ def test_the_summary_is_of_yesterday_and_goes_to_the_report_address(settings: Se
     assert sent["To"] == "boss@shop.example"
     assert text.startswith("1 order on ")
     assert "Total: 32.00 EUR" in text
+
+
+def test_a_summary_that_could_not_be_sent_before_midnight_is_of_the_day_it_was_due_for(settings: Settings) -> None:
+    settings.ORDERS_REPORT_EMAIL = "boss@shop.example"
+    send_daily_summary.apply_async(headers={"scheduled_for": "2026-11-20T06:00:00+00:00"})
+    assert run_due_tasks() == ["SUCCESS"]
+    sent, _, _ = received()
+    assert sent["Subject"] == "Orders of 2026-11-19 at The Shop"
 
 
 def test_a_day_without_orders_is_reported_too(settings: Settings) -> None:

@@ -111,6 +111,7 @@ class TestOneBeat:
         assert (message.task, message.arguments, message.priority) == (report.name, '[["hourly"], {}]', 3)
         assert message.occurrence == "report@2026-11-22T13:00:00+00:00"
         assert '"celery_beat_task": true' in message.headers
+        assert '"scheduled_for": "2026-11-22T13:00:00+00:00"' in message.headers
         assert message.expires_at is not None
 
     def test_the_first_start_ever_makes_up_for_nothing(self, plans: Plans, clock: Clock) -> None:
