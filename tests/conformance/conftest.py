@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     And let those that need no site run where the brokers they need are running already.
     """
     item.add_marker(pytest.mark.timeout(CASE_SECONDS))
-    asked_for = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    asked_for: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     if "broker" in asked_for:
         item.add_marker(pytest.mark.xdist_group(f"{asked_for['broker']}-prefork"))
     if "pair" in asked_for:
