@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, When
+from django.db.models import Count, F, Max, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now, Right
 from kombu.utils.json import loads
@@ -18,6 +18,9 @@ from outbox.models import Message, PoisonMessage
 from outbox.results import last_line
 
 State = Message.State
+
+#: The states of what has still to happen.
+UNFINISHED = (State.PENDING, State.PUBLISHED, State.RUNNING)
 
 #: From which states a message can be replayed, and from which discarded.
 REPLAYABLE = (State.DEAD,)
@@ -73,20 +76,41 @@ def count_queues(known: Iterable[str]) -> list[dict[str, Any]]:
     `lag_seconds` is how long the oldest message that might be running by now has waited: for the relay since it was
     due, for a worker since it was published; None if none waits.
     """
-    due = Q(state__in=[State.PENDING, State.RUNNING], due_at__lte=Now())
-    waits_since = Case(When(state=State.PUBLISHED, then="published_at"), When(due, then="due_at"))
-    counts: dict[str, Any] = {state: Count("pk", filter=Q(state=state)) for state in State.values}
-    # Two questions: what is unfinished is little and has an index, what is finished only has to be counted.
-    unfinished: Any = Message.objects.filter(finished_at__isnull=True).values("queue")
-    finished: Any = Message.objects.filter(finished_at__isnull=False).values_list("queue", "state")
     nothing = {**dict.fromkeys([*State.values, "due"], 0), "lag_seconds": None}
-    queues: dict[str, dict[str, Any]] = {queue: {"queue": queue, **nothing} for queue in known}
-    for row in unfinished.annotate(**counts, due=Count("pk", filter=due), lag=Max(Now() - waits_since)):
-        lag = row.pop("lag")
-        queues[row["queue"]] = {**row, "lag_seconds": None if lag is None else lag.total_seconds()}
+    queues = {}
+    for row in count_unfinished(known):
+        lags = (row.pop("relay_lag_seconds"), row.pop("worker_lag_seconds"))
+        queues[row["queue"]] = {**nothing, **row, "lag_seconds": longest(lags)}
+    finished: Any = Message.objects.filter(finished_at__isnull=False).values_list("queue", "state")
     for queue, state, count in finished.annotate(count=Count("*")):
         queues.setdefault(queue, {"queue": queue, **nothing})[state] = count
     return sorted(queues.values(), key=itemgetter("queue"))
+
+
+def count_unfinished(known: Iterable[str]) -> list[dict[str, Any]]:
+    """For each queue of `known`, and each other that has some: how many are pending, published, running and due.
+
+    `relay_lag_seconds` and `worker_lag_seconds` tell how long the oldest of them has waited for the relay since it was
+    due, and for a worker since it was published; None if none waits. What is unfinished is little and has an index.
+    """
+    due = Q(state__in=[State.PENDING, State.RUNNING], due_at__lte=Now())
+    counts: dict[str, Any] = {state: Count("pk", filter=Q(state=state)) for state in UNFINISHED}
+    lags: dict[str, Any] = {
+        "relay_lag_seconds": Max(Now() - F("due_at"), filter=due),
+        "worker_lag_seconds": Max(Now() - F("published_at"), filter=Q(state=State.PUBLISHED)),
+    }
+    nothing = {**dict.fromkeys([*UNFINISHED, "due"], 0), **dict.fromkeys(lags)}
+    queues: dict[str, dict[str, Any]] = {queue: {"queue": queue, **nothing} for queue in known}
+    unfinished: Any = Message.objects.filter(finished_at__isnull=True).values("queue")
+    for row in unfinished.annotate(**counts, **lags, due=Count("pk", filter=due)):
+        seconds = {name: row[name].total_seconds() for name in lags if row[name] is not None}
+        queues[row["queue"]] = {**row, **seconds}
+    return sorted(queues.values(), key=itemgetter("queue"))
+
+
+def longest(lags: Iterable[float | None]) -> float | None:
+    """The longest of the lags there are, None if there are none."""
+    return max((lag for lag in lags if lag is not None), default=None)
 
 
 def select_messages(

@@ -1,4 +1,4 @@
-"""How the outbox is shown to people: the same in the terminal and in the admin."""
+"""How the outbox is shown to people: the same in the terminal, in the admin and on the console."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,15 @@ def describe_age(seconds: float | None) -> str:
         if seconds < size * most:
             return f"{max(seconds, 0) / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def describe_duration(seconds: float | None) -> str:
+    """A duration, short ones exactly: '12 ms', '340 ms', '1.5 s', '14 min'; '-' for none."""
+    if seconds is None or seconds >= AGE_UNITS[0][2]:
+        return describe_age(seconds)
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    return f"{seconds:.1f}".removesuffix(".0") + " s"
 
 
 def describe_details(details: Mapping[str, Any]) -> str:

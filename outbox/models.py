@@ -68,6 +68,8 @@ class Message(models.Model):
             ),
             # How much a queue has in flight, and which of it is overdue.
             models.Index("queue", "due_at", name="outbox_in_flight", condition=models.Q(state="published")),
+            # What waits for someone's decision, newest first: little, however much was done.
+            models.Index("finished_at", name="outbox_dead", condition=models.Q(state="dead")),
             # What may be pruned.
             models.Index("finished_at", name="outbox_finished", condition=models.Q(finished_at__isnull=False)),
         ]

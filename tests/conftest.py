@@ -5,6 +5,7 @@
     service    the service's real processes, not yet started, on `broker` and `database`
     mail_server, shop     where the service sends its e-mail, and a customer of it
     servers    all brokers by name, for a test that needs two
+    chromium   a browser's program; the tests in browser/ use it
 
 A test that needs a broker *and* a database runs on every broker with PostgreSQL, and on the first one with SQLite too:
 no code depends on both choices at once. A test of Django's own kind (`db`, `@pytest.mark.django_db`) runs on both
@@ -30,6 +31,9 @@ from tests.harness.shop import Shop
 from tests.harness.smtp import MailServer
 
 SERVERS = pytest.StashKey[Servers]()
+
+#: What needs a browser.
+BROWSER_TESTS = Path(__file__).parent / "browser"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,13 +114,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     values = [value for spec in specs for value in spec.params.values()]
     # A value is the name of a broker or database, or a place: several of those.
     names = [name for value in values for name in (value if isinstance(value, tuple) else (value,))]
+    names += [name for item in session.items for name in getattr(item, "fixturenames", ()) if name == "chromium"]
     provide(session.config, sorted({name for name in names if isinstance(name, str)}))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Install everything before several processes of pytest find it missing at the same time."""
-    provide(config, [*chosen(config, "broker"), *chosen(config, "database")])
+    paths = [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
+    browses = any(BROWSER_TESTS.is_relative_to(path) or path.is_relative_to(BROWSER_TESTS) for path in paths)
+    provide(config, [*chosen(config, "broker"), *chosen(config, "database"), *(["chromium"] if browses else [])])
 
 
 def provide(config: pytest.Config, names: list[str]) -> None:
@@ -149,6 +156,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def servers(pytestconfig: pytest.Config) -> Servers:
     return pytestconfig.stash[SERVERS]
+
+
+@pytest.fixture(scope="session")
+def chromium(servers: Servers) -> str:
+    return servers.chromium()
 
 
 @pytest.fixture

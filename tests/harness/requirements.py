@@ -1,6 +1,6 @@
-"""The servers that pip cannot install: found on this machine, else installed with apt, else run by Docker.
+"""The programs that pip cannot install: found on this machine, else installed with apt, else, servers, run by Docker.
 
-With `CI=true` a server that is missing in the end fails its tests; elsewhere they are skipped, and loudly said so.
+With `CI=true` one that is missing in the end fails its tests; elsewhere they are skipped, and loudly said so.
 """
 
 import os
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 
 class Source(Enum):
-    """Where a server comes from."""
+    """Where a program comes from."""
 
     INSTALLED = "installed"
     DOCKER = "docker"
@@ -40,17 +40,19 @@ class Requirement:
     title: str
     is_installed: Callable[[], bool]
     package: str
-    image: str
+    image: str = ""
+    """What Docker runs instead; empty if that is no way."""
 
     def provide(self, say: Say) -> Source | None:
-        """Find the server or get it, telling with `say` what is done; None if there is no way."""
+        """Find the program or get it, telling with `say` what is done; None if there is no way."""
         if self.is_installed() or (_can_use_apt() and self._install(say)):
             return Source.INSTALLED
-        return Source.DOCKER if _docker_answers() else None
+        return Source.DOCKER if self.image and _docker_answers() else None
 
     @property
     def cure(self) -> str:
-        return f"{self.title} is missing: install it (apt-get install {self.package}) or start Docker."
+        otherwise = " or start Docker" if self.image else ""
+        return f"{self.title} is missing: install it (apt-get install {self.package}){otherwise}."
 
     def _install(self, say: Say) -> bool:
         say(f"{self.title} is not installed: running apt-get install {self.package} (once, about a minute) ...")
@@ -76,6 +78,12 @@ POSTGRESQL = Requirement(
     package="postgresql",
     image="postgres:17-alpine",
 )
+CHROMIUM = Requirement(title="Chromium", is_installed=lambda: find_chromium() is not None, package="chromium")
+
+
+def find_chromium() -> str | None:
+    """The browser's program: Chromium as Debian calls it, or as others do."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def _can_use_apt() -> bool:

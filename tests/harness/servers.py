@@ -12,10 +12,10 @@ from app.processes import Server
 from tests.harness.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.harness.docker import Container, DockerPostgres, DockerRabbitMQ
 from tests.harness.postgres import PostgresServer
-from tests.harness.requirements import IN_CI, POSTGRESQL, RABBITMQ, Requirement, Say, Source
+from tests.harness.requirements import CHROMIUM, IN_CI, POSTGRESQL, RABBITMQ, Requirement, Say, Source, find_chromium
 
-#: What a broker or database needs that pip cannot install; the others need nothing.
-REQUIREMENTS: dict[str, Requirement] = {"rabbitmq": RABBITMQ, "postgresql": POSTGRESQL}
+#: What a broker, a database or a fixture needs that pip cannot install; the others need nothing.
+REQUIREMENTS: dict[str, Requirement] = {"rabbitmq": RABBITMQ, "postgresql": POSTGRESQL, "chromium": CHROMIUM}
 
 #: Every kind of database the service supports.
 DATABASES = ["sqlite", "postgresql"]
@@ -51,6 +51,13 @@ class Servers:
 
     def databases(self, kind: str) -> Databases:
         return self._sqlite if kind == "sqlite" else self._postgres
+
+    def chromium(self) -> str:
+        """The browser's program."""
+        self._source("chromium")
+        program = find_chromium()
+        assert program
+        return program
 
     def stop(self) -> None:
         for server in [*self._brokers.values(), *self._others]:

@@ -1,0 +1,10 @@
+from django.urls import path
+
+from console import views
+
+app_name = "console"
+urlpatterns = [
+    path("", views.console, name="console"),
+    path("updates/", views.updates, name="updates"),
+    path("replay/", views.replay, name="replay"),
+]

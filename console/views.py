@@ -1,0 +1,103 @@
+"""The console's pages, for staff, and the one at `/`, for everyone."""
+
+from collections.abc import Callable
+from functools import wraps
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import NoReverseMatch, reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from console.live import Live
+from outbox import ledger
+
+MAY_REPLAY = "outbox.change_message"
+
+#: How long a page that is opened waits to know how the broker is; an update does not wait.
+BROKER_SECONDS = 1.0
+
+LIVE = Live()
+
+#: What the page at `/` leads to, where the service has it: name of the address, title, and what is there.
+DOORS = [
+    ("console:console", "Console", "what happens right now, and what needs a decision"),
+    ("admin:index", "Back office", "products, orders and the outbox"),
+    ("product-list", "Products", "what is on sale"),
+    ("order-list", "Orders", "the HTTP API in a browser, for customers"),
+    ("docs", "API reference", "every route, with examples"),
+    ("schema", "OpenAPI schema", "for generators and tools"),
+]
+
+View = Callable[..., HttpResponse]
+
+
+def staff_only(view: View) -> View:
+    """Ask others to log in, or tell them that they may not; never cached."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        if request.user.is_active and request.user.is_staff:
+            return view(request, *args, **kwargs)
+        if request.user.is_authenticated:
+            return refuse(request, "The console is for staff.")
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+
+    return never_cache(guarded)
+
+
+def refuse(request: HttpRequest, reason: str) -> HttpResponse:
+    return render(request, "console/refused.html", {"reason": reason}, status=403)
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """What this is, and where to go from here."""
+    doors = [(address, title, purpose) for name, title, purpose in DOORS if (address := find_address(name))]
+    return render(request, "console/home.html", {"doors": doors})
+
+
+def find_address(name: str) -> str | None:
+    """The address of a page, or None where the service has no such page."""
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return None
+
+
+@require_safe
+@staff_only
+def console(request: HttpRequest) -> HttpResponse:
+    """The whole page."""
+    live = LIVE.render(can_replay=request.user.has_perm(MAY_REPLAY), broker_seconds=BROKER_SECONDS)
+    return render(request, "console/console.html", {"live": live})
+
+
+@require_safe
+@never_cache
+def updates(request: HttpRequest) -> HttpResponse:
+    """The part of the page that changes. 401 if whoever looks at it is no longer logged in."""
+    if not (request.user.is_active and request.user.is_staff):
+        return HttpResponse(status=401)
+    return HttpResponse(LIVE.render(can_replay=request.user.has_perm(MAY_REPLAY)))
+
+
+@require_POST
+@staff_only
+def replay(request: HttpRequest) -> HttpResponse:
+    """Give the dead message `id` a new set of attempts; who did it is recorded."""
+    if not request.user.has_perm(MAY_REPLAY):
+        return refuse(request, "You may look at dead letters, but not replay them.")
+    try:
+        replayed = ledger.replay([UUID(request.POST.get("id", ""))], by=f"{request.user} (console)")
+    except ValueError:
+        replayed = 0
+    if replayed:
+        messages.success(request, "Replayed: it is due now, with a new set of attempts.")
+    else:
+        messages.warning(request, "Nothing was replayed: that message is no longer dead.")
+    LIVE.forget()
+    return redirect("console:console")
