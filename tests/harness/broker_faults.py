@@ -131,8 +131,13 @@ class RefusingServer:
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class QuietServer(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A client that is killed in mid-request is what the tests are about."""
+
+        self._server = QuietServer(("127.0.0.1", 0), Handler)
         self.port = int(self._server.server_address[1])
 
     def start(self) -> None:

@@ -27,6 +27,8 @@ SHORT_WINDOWS = {
     "OUTBOX_LOST_AFTER_SECONDS": "3",
     "OUTBOX_HEARTBEAT_SECONDS": "1",
     "OUTBOX_DEAF_AFTER_SECONDS": "8",
+    # SQS's emulator looks at each message it holds when it is asked for one.
+    "OUTBOX_MAX_IN_FLIGHT": "100",
     # What a killed worker had taken and not acknowledged is handed out again after this time.
     "REDIS_VISIBILITY_TIMEOUT": "10",
     "REDIS_RESTORE_INTERVAL_SECONDS": "1",
