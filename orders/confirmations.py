@@ -115,13 +115,15 @@ def record_sent(order: Order, task_id: str | None) -> None:
 def _record_sent(order: Order, task_id: str | None) -> None:
     now = timezone.now()
     placed = When(status=Order.Status.PLACED, then=Value(Order.Status.CONFIRMED))
-    Order.objects.filter(_of_task(task_id), pk=order.pk).update(
+    # None is left if this is the second try of a commit whose answer got lost.
+    unsent = Order.objects.filter(_of_task(task_id), pk=order.pk).exclude(confirmation_state=State.SENT)
+    if unsent.update(
         status=Case(placed, default=F("status")),
         confirmation_state=State.SENT,
         confirmation_sent_at=now,
         updated_at=now,
-    )
-    record(order.pk, OrderEvent.Kind.CONFIRMATION_SENT)
+    ):
+        record(order.pk, OrderEvent.Kind.CONFIRMATION_SENT)
 
 
 @transaction.atomic

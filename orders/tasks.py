@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import shared_task
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.signals import task_failure
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -34,9 +35,11 @@ def send_order_confirmation_email(order_id: UUID, user_email: str) -> None:
 
 
 @task_failure.connect(sender=send_order_confirmation_email)
-def record_failed_confirmation(task_id: str, **details: Any) -> None:
+def record_failed_confirmation(task_id: str, exception: BaseException, **details: Any) -> None:
     """Record that an order will have no confirmation unless somebody sees to it."""
-    confirmations.record_failed(task_id)
+    # Celery says so too of an attempt whose process was killed, which is followed by another one.
+    if not isinstance(exception, WorkerLostError | TimeLimitExceeded):
+        confirmations.record_failed(task_id)
 
 
 @shared_task(dont_autoretry_for=HOPELESS)

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import pytest
 from celery import states
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.signals import task_failure
 from django.contrib.auth.models import User
 from django.core import mail
 from django.core.mail import EmailMultiAlternatives
@@ -13,6 +15,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from app.celery import app
 from orders import confirmations
 from orders.models import Order
 from orders.tasks import send_order_confirmation_email
@@ -142,6 +145,20 @@ def test_of_a_task_whose_process_is_killed_in_its_last_attempt_celery_knows(ada:
     let_pass(100)
     assert take() == []  # dead
     assert shown(order)["state"] == "failed"
+
+
+@pytest.mark.parametrize("error", [WorkerLostError("signal 9"), TimeLimitExceeded(60)], ids=["killed", "out of time"])
+def test_an_attempt_whose_process_is_killed_is_not_the_end(ada: User, error: Exception) -> None:
+    """Celery's main process, which does not know that the lease will end, sends the signal."""
+    order = posted(ada)
+    (message_id,) = take()
+    claim(message_id, send_order_confirmation_email.name)
+    confirmations.record_attempt(order, str(message_id))
+    task = app.tasks[send_order_confirmation_email.name]
+    task_failure.send(sender=task, task_id=str(message_id), exception=error)
+    assert listed(order)["state"] == "sending"
+    task_failure.send(sender=task, task_id=str(message_id), exception=ValueError("no"))
+    assert listed(order)["state"] == "failed"
 
 
 def test_of_a_confirmation_that_somebody_discarded_celery_knows(ada: User) -> None:

@@ -151,3 +151,6 @@ def test_a_sender_that_dies_after_it_has_recorded_the_email_does_not_repeat_it(s
     assert_promise(site)
     assert len(site.mail_server.about(order["number"])) == 1
     assert ledger.message(id)["attempts"] == 2
+    timeline = site.service.shop.request("GET", f"/orders/{order['order_id']}/events/").json()["results"]
+    story = ["placed", "confirmation_queued", "confirmation_attempted", "confirmation_sent"]
+    assert [event["kind"] for event in timeline] == story
