@@ -28,6 +28,8 @@ worker_class = "gthread"
 # SQLite has one write lock, and who waits for it sleeps in growing steps: one process is faster than several.
 workers = 1 if connections.is_sqlite(SERVICE.databases["default"]) else web.processes
 threads = web.threads
+# The most it can be made to read: filters and cursors are part of the address.
+limit_request_line = 8190
 graceful_timeout = web.graceful_stop_seconds
 
 # The application is loaded before the workers are forked: a mistake in the settings then ends the server with

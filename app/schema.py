@@ -8,6 +8,8 @@ from rest_framework import serializers
 from rest_framework.permissions import SAFE_METHODS
 
 from app.problems import CONTENT_TYPE, problem
+from orders.idempotency import IdempotentCreateMixin
+from orders.permissions import StaffWrite
 
 
 class ProblemErrorSerializer(serializers.Serializer):
@@ -62,6 +64,7 @@ PROBLEMS = {
     "409": "The state of things does not allow it.",
     "413": "The body is larger than 1 MiB.",
     "415": "The body is not `application/json`.",
+    "422": "The `Idempotency-Key` was used for another request.",
     "429": "Too many requests: `Retry-After` says when to come back.",
     "503": "The database does not answer: `Retry-After` says when to come back.",
 }
@@ -83,13 +86,34 @@ class ServiceSchema(AutoSchema):
         if isinstance(field, serializers.ListSerializer) and schema:
             bounds = {"minItems": None if field.allow_empty else 1, "maxItems": getattr(field, "max_length", None)}
             schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        if isinstance(field, serializers.DecimalField) and field.max_digits and field.decimal_places:
+            # No amount here is below zero, and an empty one is none.
+            whole = field.max_digits - field.decimal_places
+            schema["pattern"] = rf"^\d{{1,{whole}}}(\.\d{{1,{field.decimal_places}}})?$"
         return schema
+
+    def _get_parameters(self) -> Any:
+        parameters = super()._get_parameters()
+        for parameter in parameters:
+            # What is left empty is not filtered by: forms of browsers send all their fields.
+            may_be_empty = (
+                parameter["name"] not in ("cursor", "page_size") and parameter["schema"].get("type") != "array"
+            )
+            if parameter["in"] == "query" and may_be_empty:
+                parameter["allowEmptyValue"] = True
+        return parameters
+
+    def get_auth(self) -> Any:
+        may_be_anonymous = any(isinstance(each, StaffWrite) for each in self.view.get_permissions())
+        return [*super().get_auth(), *([{}] if may_be_anonymous and self.method in SAFE_METHODS else [])]
 
     def _problems(self) -> list[str]:
         writes = self.method not in SAFE_METHODS
         found = ["400", "401", "406", "429", "503"]
         if writes:
             found += ["413", "415"]
+        if isinstance(self.view, IdempotentCreateMixin) and getattr(self.view, "action", None) == "create":
+            found.append("422")
         if writes and self.view.get_authenticators():
             found += ["403", "409"]
         if "{" in self.path or self._is_list_view():

@@ -32,13 +32,26 @@ TWO_PRODUCTS = OpenApiExample(
     {"items": [{"product": "DRIPPER", "quantity": 1}, {"product": "FILTERS-100", "quantity": 2}]},
     request_only=True,
 )
+AMOUNT = {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$"}
+PRODUCT_FILTERS = [
+    OpenApiParameter("price_min", AMOUNT, description="This price or more."),
+    OpenApiParameter("price_max", AMOUNT, description="This price or less."),
+    OpenApiParameter("search", {"type": "string", "maxLength": 200}, description="Words in SKU, name or description."),
+]
+NOTE = {
+    "type": "object",
+    "properties": {"note": {"type": "string", "maxLength": 500}},
+    "required": ["note"],  # although it is a PATCH: nothing else can be changed
+}
 ANSWER = OrderSerializer
 
 describe_orders = extend_schema_view(
     list=extend_schema(summary="List orders"),
     retrieve=extend_schema(summary="Look at an order"),
     create=extend_schema(summary="Place an order", parameters=[IDEMPOTENCY_KEY, REPLAYED], examples=[TWO_PRODUCTS]),
-    partial_update=extend_schema(summary="Change the note of an order", responses=ANSWER),
+    partial_update=extend_schema(
+        summary="Change the note of an order", request={"application/json": NOTE}, responses=ANSWER
+    ),
     cancel=extend_schema(summary="Cancel an order", responses=ANSWER),
     fulfil=extend_schema(summary="Note that the goods have left", request=None, responses=ANSWER),
     resend_confirmation=extend_schema(
@@ -50,7 +63,7 @@ describe_orders = extend_schema_view(
 )
 
 describe_products = extend_schema_view(
-    list=extend_schema(summary="List products"),
+    list=extend_schema(summary="List products", parameters=PRODUCT_FILTERS),
     retrieve=extend_schema(summary="Look at a product"),
     create=extend_schema(summary="Add a product"),
     partial_update=extend_schema(summary="Change a product"),

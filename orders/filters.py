@@ -6,6 +6,8 @@ from typing import Any
 from django import forms
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 
 from orders.models import Order, Product
 from orders.models.products import ProductQuerySet
@@ -24,6 +26,16 @@ class MomentFilter(filters.IsoDateTimeFilter):
     """A moment in ISO 8601; without an offset it is in the time zone of the service."""
 
     field_class = MomentField
+
+
+@extend_schema_field(OpenApiTypes.BOOL)
+class YesNoFilter(filters.TypedChoiceFilter):
+    """`true` or `false`. django-filter's own takes anything else for no filter."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            choices=[("true", "Yes"), ("false", "No")], coerce={"true": True, "false": False}.get, **options
+        )
 
 
 class OrderFilter(filters.FilterSet):
@@ -55,12 +67,13 @@ class ProductFilter(filters.FilterSet):
     search = filters.CharFilter(method="search_words", max_length=200, help_text="Words in SKU, name or description.")
     price_min = _price("gte")
     price_max = _price("lte")
-    in_stock = filters.BooleanFilter(method="by_stock", help_text="Whether any piece is left.")
+    active = YesNoFilter(help_text="Whether it is sold. Only staff see what is not.")
+    in_stock = YesNoFilter(method="by_stock", help_text="Whether any piece is left.")
     ordering = filters.OrderingFilter(fields=["sku", "name", "price"])
 
     class Meta:
         model = Product
-        fields = ["currency", "active"]
+        fields = ["currency"]
 
     def search_words(self, products: ProductQuerySet, name: str, text: str) -> ProductQuerySet:
         return products.with_words(text)

@@ -6,6 +6,7 @@ ordering will do, however many rows are alike in it.
 """
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import DataError
 from django.db.models import Model, Q, QuerySet
 from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import ValidationError as BadParameter
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
@@ -29,7 +31,7 @@ class KeysetPages(CursorPagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         self.request = request
         self.columns = self._columns(queryset)
-        size = self.get_page_size(request) or self.page_size
+        size = self.get_page_size(request)
         encoded = request.query_params.get(self.cursor_query_param)
         # Clients may tamper with a cursor: what is in it need not be a value of the column.
         try:
@@ -42,6 +44,20 @@ class KeysetPages(CursorPagination):
         self.has_next, self.has_previous = (key is not None, more) if backward else (more, key is not None)
         self.display_page_controls = self.has_next or self.has_previous
         return self.page
+
+    def get_page_size(self, request: Request) -> int:
+        """Return what the client asks for. REST framework would take the default for what makes no sense."""
+        asked = request.query_params.getlist(self.page_size_query_param, [str(self.page_size)])
+        if not re.fullmatch(r"[0-9]{1,3}", asked[-1]) or not 1 <= int(asked[-1]) <= self.max_page_size:
+            raise BadParameter({self.page_size_query_param: [f"A page has 1 to {self.max_page_size} entries."]})
+        return int(asked[-1])
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        parameters = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
+            if parameter["name"] == self.page_size_query_param:
+                parameter["schema"] |= {"minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
+        return parameters
 
     def get_next_link(self) -> str | None:
         return self._link(self.page[-1], backward=False) if self.has_next and self.page else None

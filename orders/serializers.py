@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from orders import confirmations
 from orders.errors import OrderRefusedError
+from orders.fields import FIELDS_OF_COLUMNS, Text, WholeNumber
 from orders.models import Order, OrderEvent, OrderItem, Product
 from orders.models.orders import MAX_LINES, MAX_QUANTITY
 from orders.models.products import MAX_STOCK
@@ -20,6 +21,8 @@ NO_EMAIL_ADDRESS = (
 
 
 class ProductSerializer(serializers.ModelSerializer[Product]):
+    serializer_field_mapping = FIELDS_OF_COLUMNS
+
     class Meta:
         model = Product
         fields = ["sku", "name", "description", "price", "currency", "stock", "active"]
@@ -37,7 +40,7 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
 
 
 class StockChangeSerializer(serializers.Serializer[Product]):
-    change = serializers.IntegerField(
+    change = WholeNumber(
         min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces to add or, if negative, to take away."
     )
 
@@ -45,8 +48,8 @@ class StockChangeSerializer(serializers.Serializer[Product]):
 class OrderItemSerializer(serializers.ModelSerializer[OrderItem]):
     """A line: the client names the product and a quantity, the rest is answered."""
 
-    product = serializers.CharField(source="sku", max_length=40, help_text="The product's SKU.")
-    quantity = serializers.IntegerField(min_value=1, max_value=MAX_QUANTITY)
+    product = Text(source="sku", max_length=40, help_text="The product's SKU.")
+    quantity = WholeNumber(min_value=1, max_value=MAX_QUANTITY)
     line_total = serializers.DecimalField(max_digits=16, decimal_places=2, read_only=True)
 
     class Meta:
@@ -81,6 +84,8 @@ class ConfirmationField(serializers.Field):
 
 
 class OrderSerializer(serializers.ModelSerializer[Order]):
+    serializer_field_mapping = FIELDS_OF_COLUMNS
+
     items: serializers.ListSerializer[OrderItem] = serializers.ListSerializer(
         child=OrderItemSerializer(), allow_empty=False, max_length=MAX_LINES
     )
@@ -139,6 +144,8 @@ def _by_line(items: list[dict[str, Any]], reasons: dict[str, str]) -> dict[str, 
 class NoteSerializer(serializers.ModelSerializer[Order]):
     """The one thing of an order that its customer may change."""
 
+    serializer_field_mapping = FIELDS_OF_COLUMNS
+
     class Meta:
         model = Order
         fields = ["note"]
@@ -146,9 +153,7 @@ class NoteSerializer(serializers.ModelSerializer[Order]):
 
 
 class CancellationSerializer(serializers.Serializer[Order]):
-    reason = serializers.CharField(
-        max_length=500, required=False, allow_blank=True, help_text="Is kept, and told to the customer."
-    )
+    reason = Text(max_length=500, required=False, allow_blank=True, help_text="Is kept, and told to the customer.")
 
 
 class NothingSerializer(serializers.Serializer[Order]):

@@ -117,7 +117,14 @@ def test_a_cursor_shows_nobody_the_orders_of_others(ada: User) -> None:
     assert eve.get(link).json()["results"] == []
 
 
-@pytest.mark.parametrize(("size", "expected"), [("1", 1), ("100", 60), ("1000", 60), ("0", 50), ("x", 50), ("-1", 50)])
+@pytest.mark.parametrize("size", ["0", "101", "1000", "-1", "x", "", "1" * 1000])
+def test_a_page_of_another_size_than_1_to_100_is_refused(ada: User, size: str) -> None:
+    answer = client_of(ada).get("/orders/", {"page_size": size})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["parameter"] == "page_size"
+
+
+@pytest.mark.parametrize(("size", "expected"), [("1", 1), ("100", 60)])
 def test_a_page_is_as_long_as_asked_for_within_bounds(ada: User, size: str, expected: int) -> None:
     add_orders(ada, 60)
     assert len(client_of(ada).get("/orders/", {"page_size": size}).json()["results"]) == expected
