@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from orders.emails import money
 from orders.errors import IllegalMoveError, StockError
 from orders.models import Order, OrderEvent, OrderItem, Product
-from orders.services import cancel_order, resend_confirmation
+from orders.services import resend_confirmation
 
 
 class ProductForm(forms.ModelForm):
@@ -112,7 +112,8 @@ class OrderAdmin(admin.ModelAdmin):
         "confirmation_state", "confirmation_attempts", "confirmation_sent_at", "confirmation_task_id",
     )  # fmt: skip
     inlines = [OrderItemInline, OrderEventInline]
-    actions = ["fulfil", "send_confirmation_again", "cancel"]
+    # Cancelling is left to the API, which asks for a reason, and locks the products of one order at a time.
+    actions = ["fulfil", "send_confirmation_again"]
 
     @admin.display(description="total", ordering="total")
     def total_with_currency(self, order: Order) -> str:
@@ -126,14 +127,11 @@ class OrderAdmin(admin.ModelAdmin):
     def send_confirmation_again(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
         self._for_each(request, orders, resend_confirmation, "queued")
 
-    @admin.action(description="Cancel the selected orders", permissions=["act"])
-    def cancel(self, request: HttpRequest, orders: QuerySet[Order]) -> None:
-        self._for_each(request, orders, cancel_order, "cancelled")
-
     def _for_each(self, request: HttpRequest, orders: QuerySet[Order], act: Callable[..., None], done: str) -> None:
         """Do `act` to each order for which it is allowed, and tell for which it is not."""
         numbers = []
-        for order in orders:
+        # Always in the same order: two people who do this at once never wait for each other in a circle.
+        for order in orders.order_by("pk"):
             try:
                 act(order, by=request.user)
                 numbers.append(order.number)
