@@ -12,7 +12,7 @@ PYTEST := $(PYTHON) -m pytest --dist loadgroup
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run order test compose-test conformance bench-quick check format docs
+.PHONY: help install run order test compose-test conformance bench-quick pictures check format docs
 
 help: ## Print this index
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ compose-test: install ## Bring each compose file up, order, find the e-mail, and
 
 bench-quick: install ## Measure in 3 minutes, side by side with plain Celery, what durability costs
 	@$(PYTHON) -m benchmarks --seconds 3 $(ARGS)
+
+pictures: install ## Make the pictures of the console anew (docs/images)
+	@$(PYTHON) -m tests.browser.pictures
 
 check: install ## Lint, types, import rules, migrations, generated files
 	@ruff check .

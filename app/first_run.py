@@ -34,7 +34,8 @@ WELCOME = """
   The service runs on {broker}.
 
     make order PORT={port}                post a sample order, see its e-mail
-    {url}/orders/      log in as demo / demo (customer) or admin / admin (staff)
+    {url}/console/     what happens, live: log in as admin / admin (staff)
+    {url}/orders/      log in as demo / demo (customer)
     {url}/admin/       the catalogue and the orders
     .venv/bin/python manage.py config     the settings in force
 

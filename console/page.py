@@ -10,8 +10,7 @@ from django.conf import settings
 
 from console import overview
 from console.broker import BrokerLook
-from console.charts import draw_latency, draw_throughput
-from console.last_hour import LastHour, database_time
+from console.last_hour import Minute
 from orders.models import Order
 from outbox import heartbeat
 from outbox.models import Message, PoisonMessage
@@ -28,10 +27,8 @@ FORGET_PROCESS_SECONDS = 3600
 MOST_RUNNING = 100
 
 
-def read_page(last_hour: LastHour, broker: BrokerLook) -> dict[str, Any]:
-    """The context of the template."""
-    time = database_time()
-    minutes = last_hour.read(time)
+def read_page(time: datetime, minutes: Sequence[Minute], broker: BrokerLook) -> dict[str, Any]:
+    """The context of the template, but for the charts; `time` is the database's, `minutes` are those up to it."""
     queues = overview.count_unfinished(settings.SERVICE.queues)
     for row in queues:
         row["lag_seconds"] = overview.longest([row["relay_lag_seconds"], row["worker_lag_seconds"]])
@@ -48,8 +45,6 @@ def read_page(last_hour: LastHour, broker: BrokerLook) -> dict[str, Any]:
         "done": sum(minute.done for minute in minutes),
         "dead": dead,
         "max_in_flight": settings.OUTBOX.max_in_flight * len(queues),
-        "throughput": draw_throughput(minutes),
-        "latency": draw_latency(minutes),
         "processes": processes,
         "orders": latest_orders(time),
         "dead_letters": latest_dead(),

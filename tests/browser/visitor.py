@@ -8,6 +8,9 @@ from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 #: Longer than anything the console promises.
 PATIENCE_MS = 20_000
 
+#: What the browser speaks of when a page wants something that its headers forbid.
+POLICY = "Content Security Policy"
+
 #: axe's words for faults that keep people from using a page.
 GRAVE = {"serious", "critical"}
 
@@ -26,6 +29,7 @@ class Visitor:
         self.errors: list[str] = []
         self.addresses: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda line: self.errors.append(line.text) if POLICY in line.text else None)
         page.on("request", lambda request: self.addresses.append(request.url))
 
     def log_in(self, name: str, password: str) -> None:
