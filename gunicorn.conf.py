@@ -1,11 +1,9 @@
 """gunicorn reads this file by itself: `gunicorn app.wsgi` in this directory is all there is to type."""
 
-import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from app.settings import SERVICE
+from app.settings import LOGGING, SERVICE
 from settings import connections
 from settings.base import load
 from settings.errors import SettingsError
@@ -15,13 +13,6 @@ try:
     (web,) = load(WebSettings)
 except SettingsError as error:
     sys.exit(str(error))
-
-
-def is_no_health_check(record: logging.LogRecord) -> bool:
-    """Whether to log a request. The record holds its parts by the letters of `access_log_format`."""
-    parts = record.args if isinstance(record.args, Mapping) else {}
-    return not str(parts.get("U", "")).startswith("/health/")
-
 
 bind = web.bind
 worker_class = "gthread"
@@ -41,7 +32,5 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 # We stop and restart the server by signals; its control socket would be written to the home directory.
 control_socket_disable = True
 
-loglevel = SERVICE.log_level.lower()
-accesslog = "-"
-access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(M)s ms'
-logging.getLogger("gunicorn.access").addFilter(is_no_health_check)
+# Its lines look like all others. Requests are logged by Django, which knows who made them.
+logconfig_dict = {**LOGGING, "loggers": {"gunicorn.error": {"level": SERVICE.log_level, "propagate": True}}}

@@ -1,8 +1,14 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class ServiceConfig(AppConfig):
     name = "app"
 
     def ready(self) -> None:
-        from app import checks  # noqa: F401 - registers them
+        from app import (
+            checks,  # noqa: F401 - registers them
+            telemetry,
+        )
+
+        telemetry.install(settings.TELEMETRY, environment=settings.SERVICE.environment)

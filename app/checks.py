@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 from django.core.mail import get_connection
 from django.core.mail.backends.smtp import EmailBackend
@@ -18,6 +17,3 @@ def check_production(**kwargs: Any) -> Iterator[CheckMessage]:
     if connection.vendor == "sqlite":
         problem = "DATABASE_URL is a SQLite file: one host, and one writer at a time."
         yield Warning(problem, hint="Use postgresql://.", id="app.W002")
-    if settings.CACHES["default"]["BACKEND"].endswith("LocMemCache"):
-        problem = "CACHE_URL is locmemcache://: each web process has a cache of its own, so limits hold for each."
-        yield Warning(problem, hint="Use redis:// or dbcache://.", id="app.W003")

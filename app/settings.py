@@ -4,6 +4,7 @@ Nothing is decided here that depends on the environment: its variables and what 
 `brokers/`.
 """
 
+import logging
 import sys
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from celery.schedules import crontab
 from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF, UNSAFE_INLINE
 
+from app import logs
 from brokers import PROFILES, BrokerProfile, profile_class
 from settings import PROJECT_ROOT
 from settings.api import ApiSettings
@@ -19,23 +21,25 @@ from settings.base import load
 from settings.errors import SettingsError
 from settings.outbox import OutboxSettings
 from settings.service import ServiceSettings, load_service
+from settings.shared_metrics import share_metrics
+from settings.telemetry import TelemetrySettings
 from settings.web import WebSettings
 
 
-def _load_environment() -> tuple[ServiceSettings, OutboxSettings, BrokerProfile, ApiSettings]:
+def _load_environment() -> tuple[ServiceSettings, OutboxSettings, BrokerProfile, ApiSettings, TelemetrySettings]:
     """Read every setting, or exit with the list of what is wrong: a user's mistake is not worth a traceback."""
     try:
         service, outbox, profile = load_service(
-            profile_class, also_known=[*PROFILES.values(), WebSettings, ApiSettings]
+            profile_class, also_known=[*PROFILES.values(), WebSettings, ApiSettings, TelemetrySettings]
         )
         if service.celery_broker_url:
             profile = profile.with_url(service.celery_broker_url.get_secret_value())
-        return service, outbox, profile, *load(ApiSettings)
+        return service, outbox, profile, *load(ApiSettings, TelemetrySettings)
     except SettingsError as error:
         sys.exit(str(error))
 
 
-SERVICE, OUTBOX, BROKER_PROFILE, API = _load_environment()
+SERVICE, OUTBOX, BROKER_PROFILE, API, TELEMETRY = _load_environment()
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 
@@ -68,6 +72,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "app.health.HealthMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -215,13 +220,22 @@ SITE_NAME = SERVICE.site_name
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": SERVICE.log_level},
-}
+LOGGING = logs.configure(as_json=SERVICE.is_production, level=SERVICE.log_level)
+# One line for each request, when it is answered; who called it what is believed, for a trail across services.
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+
+# --- Metrics ----------------------------------------------------------------------------------------------------------
+
+if TELEMETRY.has_metrics:
+    share_metrics()
+    MIDDLEWARE = [
+        MIDDLEWARE[0],
+        "app.metrics.MetricsMiddleware",
+        "django_prometheus.middleware.PrometheusBeforeMiddleware",
+        *MIDDLEWARE[1:],
+        "django_prometheus.middleware.PrometheusAfterMiddleware",
+    ]
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
+from structlog.contextvars import bind_contextvars
 
 from orders import confirmations, services
 from orders.documentation import describe_orders, describe_products
@@ -101,6 +102,11 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
     http_method_names = ["get", "post", "patch", "head", "options"]
     throttle_limits = {"create": "orders"}
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        # For every line of the log, here and where the order's e-mail is sent.
+        bind_contextvars(user_id=request.user.pk, **{name: str(value) for name, value in kwargs.items()})
+
     def get_queryset(self) -> OrderQuerySet:
         return Order.objects.visible_to(self.request.user).with_lines()
 
@@ -109,6 +115,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
 
     def perform_create(self, serializer: BaseSerializer[Order]) -> None:
         order = serializer.save(user=self.request.user)
+        bind_contextvars(order_id=str(order.order_id))
         sending = send_order_confirmation_email.delay(order.order_id, self.request.user.email)
         confirmations.record_queued(order, sending.id, by=self.request.user)
 

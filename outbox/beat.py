@@ -19,6 +19,7 @@ from celery.schedules import BaseSchedule, schedule
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from outbox import instruments
 from outbox.heartbeat import Heart
 from outbox.models import Message
 
@@ -42,6 +43,7 @@ class OutboxScheduler(Scheduler):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._heart = Heart("beat", every_seconds=settings.OUTBOX.heartbeat_seconds)
+        instruments.started("beat")
         super().__init__(*args, **kwargs)
         self.max_interval = min(self.max_interval, settings.OUTBOX.heartbeat_seconds)
 

@@ -19,7 +19,7 @@ from django.db import Error, connection
 from brokers import BrokerProfile
 from brokers.errors import BrokerError, PublishError
 from brokers.wire import TaskMessage
-from outbox import ledger
+from outbox import instruments, ledger
 from outbox.errors import SecondRelayError
 from outbox.heartbeat import Heart
 from outbox.sql import is_postgresql
@@ -44,6 +44,7 @@ class Relay:
     def run(self) -> None:
         """Look at every queue again and again; return once `stopped` is set and the batch in hand is published."""
         heart = Heart("relay", every_seconds=self.options.heartbeat_seconds)
+        instruments.started("relay")
         pause_seconds = self.options.busy_sleep_seconds
         backoff_seconds = FIRST_BACKOFF_SECONDS
         while not self.stopped.is_set():
@@ -112,7 +113,8 @@ class Relay:
 
     def _publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
         try:
-            self.profile.publish(queue, messages)
+            with instruments.publishing(queue, messages):
+                self.profile.publish(queue, messages)
         except PublishError as error:
             ledger.put_back(error.unpublished)
             raise

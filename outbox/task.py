@@ -8,8 +8,9 @@ Celery, with late acknowledgement.
 # mypy: disable-error-code="attr-defined, arg-type"
 
 import logging
+import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
 from django.conf import settings
 from django.utils import timezone
 
-from outbox import ledger
+from outbox import instruments, ledger
 from outbox.errors import OptionRefusedError, is_permanent
 from outbox.lease import current_keeper
 from outbox.sql import HIGHEST_PRIORITY, LOWEST_PRIORITY
@@ -122,7 +123,7 @@ class OutboxTask(DjangoTask):
             eta=as_datetime(options.get("eta")),
             expires=as_datetime(options.get("expires")),
             max_attempts=None if max_retries is None else max_retries + 1,
-            headers=options.get("headers"),
+            headers=instruments.add_headers(self.name, options.get("headers")),
             occurrence=options.get("occurrence"),
         )
         return self.AsyncResult(str(message_id))
@@ -140,24 +141,30 @@ class OutboxTask(DjangoTask):
             message_id = UUID(str(self.request.id))
         except ValueError:
             raise Ignore(f"{self.request.id!r} is not the id of a message") from None
+        began = time.perf_counter()
         claim = ledger.claim(message_id, self.name, lease_seconds=settings.OUTBOX.lease_seconds)
+        instruments.timed("claim", began)
         if claim is None:
             raise Ignore(f"nothing to run for {message_id}: a duplicate or stale delivery")
+        with instruments.running(self.name, claim):
+            return self._run_and_settle(claim)
+
+    def _run_and_settle(self, claim: ledger.Claim) -> Any:
         try:
             result = self._run_leased(claim)
         except Retry as retry:
             self._settle_retry(claim, retry)
             raise
         except Reject as reject:
-            ledger.bury(claim, error=f"rejected: {reject.reason}")
+            self._settle(ledger.bury, claim, error=f"rejected: {reject.reason}")
             raise Ignore(f"rejected: {reject.reason}") from reject
         except Ignore:
-            ledger.complete(claim)
+            self._settle(ledger.complete, claim)
             raise
         except Exception as error:
-            ledger.bury(claim, error=describe_error(error))
+            self._settle(ledger.bury, claim, error=describe_error(error))
             raise
-        if not ledger.complete(claim):
+        if not self._settle(ledger.complete, claim):
             logger.warning("%s[%s] ended after its lease: another attempt was made", self.name, claim.id)
         return result
 
@@ -173,9 +180,16 @@ class OutboxTask(DjangoTask):
                 raise asked
             return result
 
+    def _settle(self, settle: Callable[..., bool], claim: ledger.Claim, **options: Any) -> bool:
+        began = time.perf_counter()
+        settled = settle(claim, **options)
+        instruments.timed("settle", began, task=self.name, outcome=settle.__name__)
+        return settled
+
     def _settle_retry(self, claim: ledger.Claim, retry: Retry) -> None:
         when = retry.when or 0
-        ledger.retry(
+        self._settle(
+            ledger.retry,
             claim,
             # Celery may have exchanged `retry.exc` for something that can be pickled.
             error=describe_error(self.request.get("cause") or retry.exc),

@@ -24,7 +24,7 @@ from django.db import Error, close_old_connections, connection
 from kombu.message import Message as BrokerMessage
 
 from brokers.errors import BrokerError, as_broker_error
-from outbox import ledger, poison
+from outbox import instruments, ledger, poison
 from outbox.admission import admit
 from outbox.heartbeat import Heart
 
@@ -79,6 +79,7 @@ class Consumer(celery_consumer.Consumer):
         self.watch.start()
         worker_shutdown.connect(self.watch.stop, weak=False)
         look_after_connections()
+        instruments.started("worker")
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's, for settings that always retry; it says which broker does not answer, and the cure."""

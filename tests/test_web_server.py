@@ -71,7 +71,8 @@ def test_requests_are_logged_and_health_checks_are_not(gunicorn: Gunicorn) -> No
         server.send_signal(signal.SIGTERM)
         said, _ = server.communicate(timeout=30)
     assert server.returncode == 0
-    assert '"GET /nowhere" 404' in said
+    assert "code=404" in said
+    assert "request='GET /nowhere'" in said
     assert "/health" not in said
 
 

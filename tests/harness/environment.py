@@ -10,6 +10,7 @@ from settings.api import ApiSettings
 from settings.base import EnvSettings
 from settings.outbox import OutboxSettings
 from settings.service import ServiceSettings
+from settings.telemetry import TelemetrySettings
 from settings.web import WebSettings
 
 #: Values that hold for the tests' own process and for every process of the service.
@@ -55,5 +56,5 @@ def child_environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def _settings_classes() -> Iterator[type[EnvSettings]]:
-    yield from (ServiceSettings, WebSettings, OutboxSettings, ApiSettings)
+    yield from (ServiceSettings, WebSettings, OutboxSettings, ApiSettings, TelemetrySettings)
     yield from PROFILES.values()

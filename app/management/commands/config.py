@@ -6,17 +6,25 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from app.settings import API, BROKER_PROFILE, OUTBOX, SERVICE
+from app.settings import API, BROKER_PROFILE, OUTBOX, SERVICE, TELEMETRY
 from brokers import PROFILES
 from settings import PROJECT_ROOT, documentation
 from settings.api import ApiSettings
 from settings.base import EnvSettings, load
 from settings.outbox import OutboxSettings
 from settings.service import ServiceSettings
+from settings.telemetry import TelemetrySettings
 from settings.web import WebSettings
 
 #: Every class that reads the environment, in the order of docs/settings.md.
-ALL_SETTINGS: list[type[EnvSettings]] = [ServiceSettings, OutboxSettings, WebSettings, ApiSettings, *PROFILES.values()]
+ALL_SETTINGS: list[type[EnvSettings]] = [
+    ServiceSettings,
+    OutboxSettings,
+    WebSettings,
+    ApiSettings,
+    TelemetrySettings,
+    *PROFILES.values(),
+]
 
 UNSET = "(unset)"
 
@@ -61,4 +69,4 @@ class Command(BaseCommand):
 
 
 def _in_force() -> list[EnvSettings]:
-    return [SERVICE, OUTBOX, *load(WebSettings), API, BROKER_PROFILE]
+    return [SERVICE, OUTBOX, *load(WebSettings), API, TELEMETRY, BROKER_PROFILE]

@@ -1,0 +1,130 @@
+"""Metrics for Prometheus: the same names on every broker.
+
+Counts and latencies are measured by the process that does the work, and read where it serves them: `/metrics` of web,
+METRICS_PORT of relay, workers and beat. The state of the outbox is read from the ledger when web is scraped.
+"""
+
+import hmac
+import ipaddress
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.metrics_state import StateCollector
+from brokers.wire import TaskMessage
+from outbox.instruments import Instrument
+
+#: Seconds; a claim takes one statement, a batch one round trip, an e-mail a dialogue.
+STATEMENT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60)
+
+ENQUEUED = Counter("anybroker_enqueued", "Messages written into the outbox (rolled back ones too).", ["task"])
+PUBLISHED = Counter("anybroker_published", "Messages that the broker has taken.", ["queue"])
+PUBLISH_ERRORS = Counter("anybroker_publish_errors", "Batches that the broker did not take as a whole.", ["queue"])
+ATTEMPTS = Counter("anybroker_attempts", "Settled attempts by outcome: complete, retry or bury.", ["task", "outcome"])
+PUBLISH = Histogram("anybroker_publish_seconds", "Publishing a batch.", ["queue"], buckets=STATEMENT_BUCKETS)
+CLAIM = Histogram("anybroker_claim_seconds", "Claiming a message.", buckets=STATEMENT_BUCKETS)
+SETTLE = Histogram("anybroker_settle_seconds", "Settling a message.", buckets=STATEMENT_BUCKETS)
+
+
+class Measurements(Instrument):
+    """Counts and times what this process does."""
+
+    def started(self, kind: str) -> None:
+        if settings.TELEMETRY.metrics_port:
+            serve(settings.TELEMETRY.metrics_port)
+
+    def headers(self, task: str) -> dict[str, Any]:
+        ENQUEUED.labels(task).inc()
+        return {}
+
+    @contextmanager
+    def publishing(self, queue: str, messages: Sequence[TaskMessage]) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        except BaseException:
+            PUBLISH_ERRORS.labels(queue).inc()
+            raise
+        PUBLISH.labels(queue).observe(time.perf_counter() - began)
+        PUBLISHED.labels(queue).inc(len(messages))
+
+    def timed(self, step: str, seconds: float, **labels: str) -> None:
+        if step == "claim":
+            CLAIM.observe(seconds)
+        else:
+            SETTLE.observe(seconds)
+            ATTEMPTS.labels(labels["task"], labels["outcome"]).inc()
+
+
+def expose(*, with_state: bool) -> bytes:
+    """The text that Prometheus reads: of all processes of this program, and the state of the outbox if wanted."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if with_state:
+        registry.register(state)
+    return generate_latest(registry)
+
+
+state = StateCollector()
+
+
+def may_read(address: str, authorization: str) -> bool:
+    """Whether metrics are for somebody at `address` who sent this Authorization header."""
+    telemetry = settings.TELEMETRY
+    token = telemetry.metrics_token
+    if token and hmac.compare_digest(authorization.encode(), f"Bearer {token.get_secret_value()}".encode()):
+        return True
+    return is_within(address, telemetry.metrics_networks)
+
+
+def is_within(address: str, networks: Iterable[str]) -> bool:
+    try:
+        place = ipaddress.ip_address(address)
+    except ValueError:  # a UNIX socket has none
+        return False
+    return any(place in ipaddress.ip_network(network) for network in networks)
+
+
+class MetricsMiddleware:
+    """Answers `/metrics`. Before everything that asks for host names, https or a login, which Prometheus has not."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info != "/metrics":
+            answer: HttpResponse = self.get_response(request)
+            return answer
+        if not may_read(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_AUTHORIZATION", "")):
+            return HttpResponse("Set METRICS_TOKEN or METRICS_NETWORKS.\n", "text/plain", HTTPStatus.FORBIDDEN)
+        return HttpResponse(expose(with_state=True), CONTENT_TYPE_LATEST)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        allowed = may_read(self.client_address[0], self.headers.get("Authorization", ""))
+        body = expose(with_state=False) if allowed else b""
+        self.send_response(HTTPStatus.OK if allowed else HTTPStatus.FORBIDDEN)
+        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: scrapes are no news."""
+
+
+def serve(port: int) -> None:
+    """Serve this program's metrics from a thread of this process. Raises OSError if the port is taken."""
+    server = ThreadingHTTPServer(("", port), _Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
