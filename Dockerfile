@@ -12,7 +12,7 @@ WORKDIR /app
 RUN --mount=type=cache,target=/root/.cache pip install --disable-pip-version-check --root-user-action=ignore uv==0.13.9
 # Dependencies before code: they are installed again only when the lock file has changed.
 COPY pyproject.toml uv.lock ./
-RUN --mount=type=cache,target=/root/.cache uv sync --frozen --no-dev
+RUN --mount=type=cache,target=/root/.cache uv sync --frozen --no-dev --all-extras
 
 FROM ${PYTHON_IMAGE}
 ENV PATH=/opt/venv/bin:$PATH \

@@ -1,7 +1,6 @@
 """Carries what is bound to the log where a message is enqueued to where it is run, in the headers of its row."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from celery.signals import task_postrun
@@ -25,16 +24,15 @@ class LogContext(Instrument):
 
     def headers(self, task: str) -> dict[str, Any]:
         bound = get_contextvars()
-        context = {name: str(value)[:LONGEST_VALUE] for name, value in bound.items() if name in CARRIED}
+        context = {name: str(bound[name])[:LONGEST_VALUE] for name in CARRIED if name in bound}
         return {HEADER: context} if context else {}
 
-    @contextmanager
-    def running(self, task: str, claim: Claim, headers: dict[str, Any]) -> Iterator[None]:
+    def running(self, task: str, claim: Claim, headers: dict[str, Any]) -> AbstractContextManager[None]:
         """Bind until Celery has said how the task ended, which is after it was settled."""
         context = headers.get(HEADER)
         own = {"message_id": str(claim.id), "task": task, "attempt": claim.attempt}
         bind_contextvars(**(context if isinstance(context, dict) else {}), **own)
-        yield
+        return nullcontext()
 
 
 @task_postrun.connect
