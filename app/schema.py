@@ -54,6 +54,14 @@ class ProblemSerializer(serializers.Serializer):
     errors = ProblemErrorSerializer(many=True, required=False, help_text="One by one.")  # type: ignore[assignment]
 
 
+#: Of the views that are not ours.
+SUMMARIES = {
+    "/auth/jwt/": "Log in: get an access and a refresh token",
+    "/auth/jwt/refresh/": "Get new tokens for a refresh token, which is good once",
+    "/auth/jwt/revoke/": "Log out: make a refresh token void",
+    "/auth/token/": "Get a token that does not expire",
+}
+
 #: When each status is answered.
 PROBLEMS = {
     "400": "The body or a parameter is malformed or not valid: `errors` says where.",
@@ -86,6 +94,8 @@ class ServiceSchema(AutoSchema):
         if isinstance(field, serializers.ListSerializer) and schema:
             bounds = {"minItems": None if field.allow_empty else 1, "maxItems": getattr(field, "max_length", None)}
             schema |= {name: bound for name, bound in bounds.items() if bound is not None}
+        if direction == "request" and schema and _needs_more_than_spaces(field):
+            schema.setdefault("pattern", r"\S")
         if isinstance(field, serializers.DecimalField) and field.max_digits and field.decimal_places:
             # No amount here is below zero, and an empty one is none.
             whole = field.max_digits - field.decimal_places
@@ -103,6 +113,10 @@ class ServiceSchema(AutoSchema):
                 parameter["allowEmptyValue"] = True
         return parameters
 
+    def get_summary(self) -> str | None:
+        summary: str | None = SUMMARIES.get(self.path) or super().get_summary()
+        return summary
+
     def get_auth(self) -> Any:
         may_be_anonymous = any(isinstance(each, StaffWrite) for each in self.view.get_permissions())
         return [*super().get_auth(), *([{}] if may_be_anonymous and self.method in SAFE_METHODS else [])]
@@ -119,3 +133,7 @@ class ServiceSchema(AutoSchema):
         if "{" in self.path or self._is_list_view():
             found.append("404")
         return found
+
+
+def _needs_more_than_spaces(field: Any) -> bool:
+    return isinstance(field, serializers.CharField) and field.trim_whitespace and not field.allow_blank

@@ -46,9 +46,14 @@ NOTE = {
 ANSWER = OrderSerializer
 
 describe_orders = extend_schema_view(
-    list=extend_schema(summary="List orders"),
-    retrieve=extend_schema(summary="Look at an order"),
-    create=extend_schema(summary="Place an order", parameters=[IDEMPOTENCY_KEY, REPLAYED], examples=[TWO_PRODUCTS]),
+    list=extend_schema(summary="List orders", description="One's own, the newest first; staff see everybody's."),
+    retrieve=extend_schema(summary="Look at an order", description="With how far its confirmation is."),
+    create=extend_schema(
+        summary="Place an order",
+        description="Takes the pieces from the stock, all or none, and sends a confirmation by e-mail.",
+        parameters=[IDEMPOTENCY_KEY, REPLAYED],
+        examples=[TWO_PRODUCTS],
+    ),
     partial_update=extend_schema(
         summary="Change the note of an order", request={"application/json": NOTE}, responses=ANSWER
     ),
