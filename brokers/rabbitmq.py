@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 from brokers.base import CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.publishing import Confirms
-from brokers.rabbitmq_management import inspect_nodes
+from brokers.rabbitmq_management import inspect_consumer_timeout, inspect_nodes
 from brokers.rabbitmq_queue import DeadLetteredQueue
 from brokers.rabbitmq_server import inspect_dead_letters, inspect_queue, inspect_version, try_to_publish
 from brokers.urls import BrokerUrl, parse_urls, scheme_of
@@ -129,4 +129,7 @@ class RabbitMQProfile(ChannelProfile):
                 yield from inspect_dead_letters(connection, queue.dead_letters)
             yield try_to_publish(channel)
         if self.management_url:
-            yield from inspect_nodes(self.management_url.get_secret_value())
+            url = self.management_url.get_secret_value()
+            yield from inspect_nodes(url)
+            for name in queues:
+                yield from inspect_consumer_timeout(url, self.connection().virtual_host, name)

@@ -4,10 +4,28 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from brokers.base import STEP_SECONDS, Finding
+from brokers.base import STEP_SECONDS, TIME_LIMIT_SECONDS, Finding
+
+
+def inspect_consumer_timeout(url: str, virtual_host: str, queue: str) -> Iterator[Finding]:
+    """Yield a finding if RabbitMQ takes a message back from a worker that still works on it.
+
+    Only tasks with durable=False are acknowledged when they end. The server's own `consumer_timeout` (30 min unless
+    configured) is told to nobody; what a policy or an argument sets for the queue is.
+    """
+    try:
+        found = _get(url, f"/api/queues/{quote(virtual_host, safe='')}/{quote(queue, safe='')}")
+    except (OSError, ValueError):
+        return  # whether the plugin answers, and the queue exists, is said elsewhere
+    policy = found.get("effective_policy_definition") or {}
+    milliseconds = found.get("arguments", {}).get("x-consumer-timeout") or policy.get("consumer-timeout")
+    if milliseconds is not None and milliseconds <= TIME_LIMIT_SECONDS * 1000:
+        message = f"consumer_timeout {milliseconds / 1000:g} s: a task may take {TIME_LIMIT_SECONDS} s."
+        cure = "Raise it (rabbitmqctl list_policies), or tasks with durable=False run twice."
+        yield Finding("warn", f"queue {queue}", message, cure)
 
 
 def inspect_nodes(url: str) -> Iterator[Finding]:
