@@ -17,5 +17,5 @@ def examine() -> Iterator[Finding]:
     yield Finding("ok", "settings", f"ENVIRONMENT={service.environment}, BROKER={service.broker}; {versions}")
     for message in checks.run_checks(include_deployment_checks=service.is_production):
         level: Level = "fail" if message.level >= checks.ERROR else "warn"
-        if message.level >= checks.WARNING:
+        if message.level >= checks.WARNING and not message.is_silenced():
             yield Finding(level, message.id or "check", message.msg, message.hint or "See manage.py check --deploy.")
