@@ -89,6 +89,12 @@ class ServiceSchema(AutoSchema):
                 responses[status] = body | {"description": PROBLEMS[status]}
         return dict(sorted(responses.items()))
 
+    def _get_request_body(self, direction: Literal["request", "response"] = "request") -> Any:
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        if body and any(media.get("schema", {}).get("required") for media in body["content"].values()):
+            body["required"] = True
+        return body
+
     def _map_serializer_field(self, field: Any, direction: str, bypass_extensions: bool = False) -> Any:
         schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
         if isinstance(field, serializers.ListSerializer) and schema:

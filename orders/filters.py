@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django_filters import rest_framework as filters
-from django_filters.fields import IsoDateTimeField
+from django_filters.fields import BaseCSVField, IsoDateTimeField
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 
@@ -26,6 +26,19 @@ class MomentFilter(filters.IsoDateTimeFilter):
     """A moment in ISO 8601; without an offset it is in the time zone of the service."""
 
     field_class = MomentField
+
+
+class ColumnsField(BaseCSVField):
+    def clean(self, value: list[str] | None) -> Any:
+        if value and "" in value:
+            raise forms.ValidationError("There is nothing between two commas.")
+        return super().clean(value)
+
+
+class OrderingFilter(filters.OrderingFilter):
+    """Columns with commas between them; a minus before one turns its order round."""
+
+    base_field_class = ColumnsField
 
 
 @extend_schema_field(OpenApiTypes.BOOL)
@@ -51,7 +64,7 @@ class OrderFilter(filters.FilterSet):
     created_after = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="At this moment or later.")
     created_before = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Before this moment.")
     # By time an index has them in order, however many they are; by total those of one customer are sorted.
-    ordering = filters.OrderingFilter(fields=["created_at", "total"])
+    ordering = OrderingFilter(fields=["created_at", "total"])
 
     class Meta:
         model = Order
@@ -69,7 +82,7 @@ class ProductFilter(filters.FilterSet):
     price_max = _price("lte")
     active = YesNoFilter(help_text="Whether it is sold. Only staff see what is not.")
     in_stock = YesNoFilter(method="by_stock", help_text="Whether any piece is left.")
-    ordering = filters.OrderingFilter(fields=["sku", "name", "price"])
+    ordering = OrderingFilter(fields=["sku", "name", "price"])
 
     class Meta:
         model = Product

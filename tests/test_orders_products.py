@@ -134,7 +134,8 @@ def test_products_are_found_by_words_price_stock_and_currency() -> None:
     "parameters",
     [
         {"price_min": "cheap"}, {"price_min": "-1"}, {"price_max": "1e999999"}, {"price_max": "NaN"},
-        {"ordering": "stock"}, {"search": "a\0b"}, {"search": "x" * 201}, {"cursor": "x"}, {"currency": "\0"},
+        {"ordering": "stock"}, {"ordering": ",,"}, {"in_stock": "maybe"}, {"active": "1"}, {"page_size": "0"},
+        {"search": "a\0b"}, {"search": "x" * 201}, {"cursor": "x"}, {"currency": "\0"},
     ],
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_is_refused(parameters: dict[str, str]) -> None:
