@@ -79,11 +79,11 @@ def _flatten(detail: Any, path: Path = ()) -> Iterator[tuple[Path, ErrorDetail]]
         yield path, detail if isinstance(detail, ErrorDetail) else ErrorDetail(str(detail), "error")
 
 
-def _located(error: ErrorDetail, path: Path, method: str) -> dict[str, str | None]:
+def _located(error: ErrorDetail, path: Path, method: str) -> dict[str, str]:
     """Return an error with a JSON pointer into the body (RFC 6901, as a fragment), or the query parameter's name."""
     names = [str(each) for each in path if each != api_settings.NON_FIELD_ERRORS_KEY]
     place = {"parameter": ".".join(names)} if method in ("GET", "HEAD") else {"pointer": "/".join(["#", *names])}
-    return {**place, "code": error.code, "detail": str(error)}
+    return {**place, "code": error.code or "invalid", "detail": str(error)}
 
 
 class ProblemMiddleware:

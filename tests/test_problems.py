@@ -178,3 +178,8 @@ def test_a_person_with_a_browser_gets_a_page(url: str) -> None:
     answer = Client().get(url, headers={"accept": BROWSER})
     assert answer.status_code in (401, 404)
     assert answer["Content-Type"].startswith("text/html")
+
+
+def test_a_query_parameter_that_makes_no_sense_is_named() -> None:
+    problem = assert_problem(client_of(add_user()).get("/orders/?ordering=,,"), 400)
+    assert [(error["parameter"], error["code"]) for error in problem["errors"]] == [("ordering", "invalid")]
