@@ -6,6 +6,7 @@ METRICS_PORT of relay, workers and beat. The state of the outbox is read from th
 
 import hmac
 import ipaddress
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -124,7 +125,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(port: int) -> None:
-    """Serve this program's metrics from a thread of this process. Raises OSError if the port is taken."""
-    server = ThreadingHTTPServer(("", port), _Handler)
+    """Serve this program's metrics from a thread of this process; end it if the port is taken."""
+    try:
+        server = ThreadingHTTPServer(("", port), _Handler)
+    except OSError as error:
+        sys.exit(f"METRICS_PORT={port} cannot be listened on ({error.strerror}). Give each process of a host its own.")
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -3,6 +3,7 @@
 A broker message carries only an id, so the context travels in the headers of the row, as W3C's `traceparent`.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,7 @@ try:
 except ImportError:
     sys.exit("OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: uv sync --extra otel")
 
+logger = logging.getLogger(__name__)
 tracer = trace.get_tracer("anybroker")
 
 
@@ -73,7 +75,12 @@ class Tracing(Instrument):
         """A span for each message, in the trace of its order: nobody looks for the trace of a batch."""
         began = time.time_ns()
         yield
-        ended = time.time_ns()
+        try:
+            self._trace_batch(queue, messages, began, time.time_ns())
+        except Exception:  # the batch has been published, and a relay that stops would delay the next one
+            logger.warning("A batch of %s could not be traced", queue, exc_info=True)
+
+    def _trace_batch(self, queue: str, messages: Sequence[TaskMessage], began: int, ended: int) -> None:
         rows = Message.objects.filter(pk__in=[message.id for message in messages]).values_list("pk", "task", "headers")
         for id, task, headers in rows:
             attributes = {"messaging.destination.name": queue, "messaging.message.id": str(id)}

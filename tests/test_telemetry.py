@@ -9,10 +9,14 @@ import requests
 
 from app.embedded import EmbeddedBroker
 from app.processes import find_free_port
+from app.tracing import Tracing
+from brokers.wire import TaskMessage
+from outbox.models import Message
 from tests.harness.otlp import Collector
 from tests.harness.service import Service, ServiceProcess
 from tests.harness.smtp import MailServer
 from tests.harness.waiting import wait_until
+from tests.outbox_rows import add
 
 TASK = "orders.tasks.send_order_confirmation_email"
 
@@ -118,3 +122,22 @@ def test_metrics_are_for_those_who_may_read_them(service: Service) -> None:
     assert requests.get(url, timeout=10).status_code == 403
     assert requests.get(url, headers={"Authorization": "Bearer wrong"}, timeout=10).status_code == 403
     assert requests.get(url, headers=BEARER, timeout=10).status_code == 200
+
+
+def test_a_port_that_is_taken_ends_the_relay_with_its_name(service: Service) -> None:
+    service.env.update(METRICS_TOKEN=TOKEN)
+    web = service.start_web()
+    relay = service.start_relay(wait=False, METRICS_PORT=web.env["WEB_BIND"].rpartition(":")[2])
+
+    wait_until(lambda: not relay.is_running, "the relay to end")
+    assert "cannot be listened on" in relay.output
+    assert "Traceback" not in relay.output
+
+
+@pytest.mark.django_db
+def test_a_row_whose_headers_nobody_can_read_does_not_stop_the_relay() -> None:
+    message_id = add()
+    Message.objects.update(headers="no JSON")
+
+    with Tracing().publishing("default", [TaskMessage(message_id, TASK)]):
+        pass
