@@ -1,7 +1,11 @@
 """gunicorn reads this file by itself: `gunicorn app.wsgi` in this directory is all there is to type."""
 
+import json
+import socket
 import sys
 from pathlib import Path
+
+from gunicorn import util
 
 from app.settings import LOGGING, SERVICE
 from settings import connections
@@ -13,6 +17,19 @@ try:
     (web,) = load(WebSettings)
 except SettingsError as error:
     sys.exit(str(error))
+
+
+def write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
+    """Answer what cannot be passed on to Django (a malformed or too long request) as `app/problems.py` would."""
+    code = reason.lower().replace(" ", "_")
+    problem = {"type": "about:blank", "title": reason, "status": status, "code": code, "detail": message or reason}
+    body = json.dumps(problem)
+    headers = ["Connection: close", "Content-Type: application/problem+json", f"Content-Length: {len(body)}"]
+    head = "\r\n".join([f"HTTP/1.1 {status} {reason}", *headers, "", ""])
+    util.write_nonblock(client, (head + body).encode("latin-1"))
+
+
+util.write_error = write_problem  # gunicorn has no setting for it
 
 bind = web.bind
 worker_class = "gthread"

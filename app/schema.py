@@ -71,6 +71,7 @@ PROBLEMS = {
     "406": "Only `application/json` is answered, and pages to browsers.",
     "409": "The state of things does not allow it.",
     "413": "The body is larger than 1 MiB.",
+    "414": "The address is longer than 8,190 characters.",
     "415": "The body is not `application/json`.",
     "422": "The `Idempotency-Key` was used for another request.",
     "429": "Too many requests: `Retry-After` says when to come back.",
@@ -129,7 +130,7 @@ class ServiceSchema(AutoSchema):
 
     def _problems(self) -> list[str]:
         writes = self.method not in SAFE_METHODS
-        found = ["400", "401", "406", "429", "503"]
+        found = ["400", "401", "406", "414", "429", "503"]
         if writes:
             found += ["413", "415"]
         if isinstance(self.view, IdempotentCreateMixin) and getattr(self.view, "action", None) == "create":

@@ -1,6 +1,8 @@
 """gunicorn as `gunicorn.conf.py` sets it up, in processes of its own."""
 
+import json
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +76,27 @@ def test_requests_are_logged_and_health_checks_are_not(gunicorn: Gunicorn) -> No
     assert "code=404" in said
     assert "request='GET /nowhere'" in said
     assert "/health" not in said
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [(b"GET /products/?search=" + b"x" * 9000 + b" HTTP/1.1", 414), (b"NONSENSE", 400)],
+)
+def test_what_never_reaches_django_is_answered_with_a_problem_too(
+    gunicorn: Gunicorn, request_line: bytes, status: int
+) -> None:
+    port = find_free_port()
+    server = gunicorn(WEB_BIND=f"127.0.0.1:{port}")
+    try:
+        wait_until(lambda: answers(port, "/health/live") == 200, "The server answers")
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(request_line + b"\r\nHost: localhost\r\n\r\n")
+            head, _, body = client.makefile("rb").read().partition(b"\r\n\r\n")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+    assert b"Content-Type: application/problem+json" in head
+    assert json.loads(body)["status"] == status
 
 
 def answers(port: int, path: str) -> int | None:
