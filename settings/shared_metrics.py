@@ -9,6 +9,8 @@ from pathlib import Path
 #: Read by prometheus_client when it is imported: from then on each process keeps its values in files there.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
+PREFIX = "anybroker-metrics-"
+
 
 def share_metrics() -> None:
     """Make the directory, unless there is one. To be called before prometheus_client is imported, and before a fork."""
@@ -16,9 +18,22 @@ def share_metrics() -> None:
         return
     # Files in memory: each observation writes to them.
     memory = Path("/dev/shm")  # noqa: S108
-    directory = tempfile.mkdtemp(prefix="anybroker-metrics-", dir=memory if memory.is_dir() else None)
+    home = memory if memory.is_dir() else Path(tempfile.gettempdir())
+    _remove_those_of_the_dead(home)
+    directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=home)
     os.environ[VARIABLE] = directory
     atexit.register(_remove, directory, owner=os.getpid())
+
+
+def _remove_those_of_the_dead(home: Path) -> None:
+    """A program that was killed could not remove its own."""
+    for directory in home.glob(f"{PREFIX}*-*"):
+        try:
+            os.kill(int(directory.name.removeprefix(PREFIX).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(directory, ignore_errors=True)
+        except (PermissionError, ValueError):  # somebody else's
+            continue
 
 
 def _remove(directory: str, *, owner: int) -> None:

@@ -1,7 +1,10 @@
 """An order's journey as metrics, traces and logs tell it, with the real processes on every broker."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from app.processes import find_free_port
 from app.tracing import Tracing
 from brokers.wire import TaskMessage
 from outbox.models import Message
+from settings import PROJECT_ROOT
 from tests.harness.otlp import Collector
 from tests.harness.service import Service, ServiceProcess
 from tests.harness.smtp import MailServer
@@ -141,3 +145,15 @@ def test_a_row_whose_headers_nobody_can_read_does_not_stop_the_relay() -> None:
 
     with Tracing().publishing("default", [TaskMessage(message_id, TASK)]):
         pass
+
+
+def test_what_a_killed_program_shared_is_removed_by_the_next_one() -> None:
+    share = "from settings.shared_metrics import share_metrics, VARIABLE; import os; share_metrics(); "
+    killed = f"{share} print(os.environ[VARIABLE], flush=True); os._exit(1)"
+    done = subprocess.run([sys.executable, "-c", killed], cwd=PROJECT_ROOT, capture_output=True, text=True)
+    left = Path(done.stdout.strip())
+    assert left.is_dir()
+
+    subprocess.run([sys.executable, "-c", share], cwd=PROJECT_ROOT, check=True)
+
+    assert not left.exists()
