@@ -32,7 +32,11 @@ def production(tmp_path: Path, *command: str, **variables: str) -> subprocess.Co
 
 
 def test_djangos_own_check_finds_nothing_to_say_about_production(tmp_path: Path) -> None:
-    done = production(tmp_path, "manage.py", "check", "--deploy", "--fail-level", "WARNING")
+    services = {
+        "DATABASE_URL": "postgresql://orders@db.example.com/orders",
+        "EMAIL_URL": "smtp+tls://mail.example.com",
+    }
+    done = production(tmp_path, "manage.py", "check", "--deploy", "--fail-level", "WARNING", **services)
     assert done.returncode == 0, done.stderr
 
 
