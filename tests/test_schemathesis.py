@@ -18,8 +18,8 @@ from tests.harness.servers import Servers
 from tests.harness.service import Service, Surroundings
 from tests.harness.smtp import MailServer
 
-#: For each of the three roles: about 700 requests on an idle machine.
-SECONDS = 18
+#: For each of the three roles: about 600 requests.
+SECONDS = 15
 
 
 @pytest.fixture(scope="module")
