@@ -174,6 +174,7 @@ def test_any_page_of_my_orders_comes_from_an_index_without_sorting(ada: User, pa
         if connection.vendor == "postgresql":
             # With few rows reading and sorting all is cheaper. The question is whether there is a way without.
             cursor.execute("SET LOCAL enable_sort = off")
+            cursor.execute("SET LOCAL enable_incremental_sort = off")
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_bitmapscan = off")
         cursor.execute(("EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN ") + statement)

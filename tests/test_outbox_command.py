@@ -352,7 +352,14 @@ def test_watching_ends_with_ctrl_c_and_without_a_traceback(
     environment = child_environment(tmp_path, DATABASE_URL=servers.databases(django_database).url("django"))
     command = [sys.executable, "manage.py", "outbox", "status", "--watch", "--json"]
     with subprocess.Popen(
-        command, env=environment, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Who runs the tests in the background of a shell has them ignore Ctrl-C, and what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         looks = [json.loads(process.stdout.readline()) for _ in range(2)]
