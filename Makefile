@@ -39,11 +39,11 @@ order: install ## Post a sample order to the running service and show its e-mail
 	@$(PYTHON) -m app.sample_order --port $(PORT)
 
 test: install ## Run the tests on real brokers and databases (ARGS="-k name" for some)
-	@$(PYTEST) -n 2 --ignore tests/conformance $(ARGS)
+	@$(PYTEST) -n 3 --ignore tests/conformance $(ARGS)
 
-# One process for each broker and pool.
+# Each process has one broker at a time, and all the cases of a pool on it.
 conformance: install ## Inject faults, on every broker or on BROKER=... only (FAULT_SECONDS=20)
-	@$(PYTEST) -n 6 tests/conformance --fault-seconds $(FAULT_SECONDS) $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
+	@$(PYTEST) -n 3 tests/conformance --fault-seconds $(FAULT_SECONDS) $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
 
 chaos: install ## Faults of every kind at random times, then the ledger is reconciled (MINUTES=10, BROKER=..., SEED=...)
 	@$(PYTHON) -m tests.conformance.chaos --minutes $(MINUTES) --broker $(BROKER) $(if $(SEED),--seed $(SEED))

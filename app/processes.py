@@ -142,6 +142,9 @@ class ChildProcess:
     def freeze(self) -> None:
         """Suspend it and its children (SIGSTOP): connections stay open and nobody answers."""
         self._signal_all(signal.SIGSTOP)
+        if self.is_running and hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            # Each of its threads stops when it is next scheduled; the kernel tells us once the last one has.
+            os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self._signal_all(signal.SIGCONT)
