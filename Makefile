@@ -9,10 +9,12 @@ UV := $(shell command -v uv || echo var/tools/bin/uv)
 PYTHON := .venv/bin/python
 # Most tests wait for something; each of these processes has servers of its own. `make test ARGS="-n 0 ..."` runs one.
 PYTEST := $(PYTHON) -m pytest --dist loadgroup
+# A running service and several seconds each.
+WATCHING := tests/test_doctor.py tests/test_health.py tests/test_telemetry.py tests/test_schemathesis.py tests/browser
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run order test compose-test conformance bench-quick pictures check format docs
+.PHONY: help install run order test watch-test compose-test conformance bench-quick pictures check format docs
 
 help: ## Print this index
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -39,7 +41,10 @@ order: install ## Post a sample order to the running service and show its e-mail
 	@$(PYTHON) -m app.sample_order --port $(PORT)
 
 test: install ## Run the tests on real brokers and databases (ARGS="-k name" for some)
-	@$(PYTEST) -n 3 --ignore tests/conformance $(ARGS)
+	@$(PYTEST) -n 3 --ignore tests/conformance $(WATCHING:%=--ignore %) $(ARGS)
+
+watch-test: install ## Test what watches the service in operation: doctor, health, telemetry; a browser; made-up requests
+	@$(PYTEST) -n 2 $(WATCHING) $(ARGS)
 
 # Each process has one broker at a time, and all the cases of a pool on it.
 conformance: install ## Inject faults, on every broker or on BROKER=... only (FAULT_SECONDS=20)

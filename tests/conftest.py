@@ -20,6 +20,7 @@ import django
 import pytest
 from pytest_django.plugin import DjangoDbBlocker
 
+from app import processes
 from app.embedded import EmbeddedBroker
 from brokers import PROFILES
 from tests.harness.databases import Database
@@ -52,6 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
     for option, known in (("broker", list(PROFILES)), ("database", DATABASES)):
         if unknown := set(chosen(config, option)) - set(known):
             raise pytest.UsageError(f"--{option}={','.join(unknown)}: choose from {', '.join(known)}")
+    if worker := getattr(config, "workerinput", None):
+        # Each process chooses from ports of its own: one that is free may be taken before its server listens there.
+        number = int(worker["workerid"].removeprefix("gw"))
+        processes.SERVER_PORTS = processes.SERVER_PORTS[number :: worker["workercount"]]
     servers = config.stash[SERVERS] = Servers()
     if not runs_tests(config):
         # Set by the import of `app`; the processes that run tests would have their settings read before `isolate`.
