@@ -129,15 +129,3 @@ def test_products_are_one_query() -> None:
     with CaptureQueriesContext(connection) as captured:
         assert len(APIClient().get("/products/").json()["results"]) == 2
     assert sum(query["sql"].startswith("SELECT") for query in captured) == 1
-
-
-def test_my_orders_newest_first_come_from_an_index_without_sorting() -> None:
-    ada = add_user()
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # With few rows sorting is cheaper. The question is whether there is a way without.
-            cursor.execute("SET LOCAL enable_sort = off")
-    plan = Order.objects.visible_to(ada)[:50].explain()
-    assert "order_of_user_newest" in plan
-    assert "sort" not in plan.lower()
-    assert "temp b-tree" not in plan.lower()
