@@ -16,30 +16,24 @@ from csp.constants import NONE, SELF, UNSAFE_INLINE
 from app import logs
 from brokers import PROFILES, BrokerProfile, profile_class
 from settings import PROJECT_ROOT
-from settings.api import ApiSettings
-from settings.base import load
 from settings.errors import SettingsError
-from settings.outbox import OutboxSettings
-from settings.service import ServiceSettings, load_service
+from settings.loading import Loaded, load_service
 from settings.shared_metrics import share_metrics
-from settings.telemetry import TelemetrySettings
 from settings.web import WebSettings
 
 
-def _load_environment() -> tuple[ServiceSettings, OutboxSettings, BrokerProfile, ApiSettings, TelemetrySettings]:
+def _load_environment() -> Loaded[BrokerProfile]:
     """Read every setting, or exit with the list of what is wrong: a user's mistake is not worth a traceback."""
     try:
-        service, outbox, profile = load_service(
-            profile_class, also_known=[*PROFILES.values(), WebSettings, ApiSettings, TelemetrySettings]
-        )
-        if service.celery_broker_url:
-            profile = profile.with_url(service.celery_broker_url.get_secret_value())
-        return service, outbox, profile, *load(ApiSettings, TelemetrySettings)
+        loaded = load_service(profile_class, also_known=[*PROFILES.values(), WebSettings])
+        if url := loaded.service.celery_broker_url:
+            return loaded._replace(profile=loaded.profile.with_url(url.get_secret_value()))
     except SettingsError as error:
         sys.exit(str(error))
+    return loaded
 
 
-SERVICE, OUTBOX, BROKER_PROFILE, API, TELEMETRY = _load_environment()
+SERVICE, OUTBOX, API, TELEMETRY, BROKER_PROFILE = _load_environment()
 
 # --- Django -----------------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,12 @@
 """How the HTTP API is guarded: how often it may be asked, by which web sites, and for how long a login lasts."""
 
-import re
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from settings.base import EnvSettings
-from settings.variables import CommaList, Seconds, Unit
+from settings.variables import OriginList, Seconds, Unit
 
 PerMinute = Annotated[int, Field(ge=0), Unit("requests")]
 
@@ -29,7 +28,7 @@ class ApiSettings(EnvSettings):
     logins_per_minute: PerMinute = 10
     """How often an IP address may try a password in a minute, on all login pages together."""
 
-    cors_allowed_origins: CommaList = ()
+    cors_allowed_origins: OriginList = ()
     """Origins whose scripts may use the API from a browser, with their scheme: `https://shop.example.com`.
     Unset, none may."""
 
@@ -45,11 +44,3 @@ class ApiSettings(EnvSettings):
 
     hsts_seconds: Seconds = Field(default=31_536_000, ge=0)
     """How long browsers that have seen production use https only. 0 while trying out: they remember it."""
-
-    @field_validator("cors_allowed_origins")
-    @classmethod
-    def _origins_with_scheme(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            if not re.fullmatch(r"https?://[^/]+", origin):
-                raise ValueError(f"has {origin!r}, which is not an origin: write it as https://shop.example.com.")
-        return origins

@@ -144,41 +144,25 @@ def _predicate(variable: Variable, problem: Mapping[str, Any], value: Any) -> st
     return f"={shown!r} {describe(problem, text).replace(text, shown)}"
 
 
-S1 = TypeVar("S1", bound=EnvSettings)
-S2 = TypeVar("S2", bound=EnvSettings)
-S3 = TypeVar("S3", bound=EnvSettings)
+Only = TypeVar("Only", bound=EnvSettings)
 
 
 @overload
 def load(
-    first: type[S1],
+    only: type[Only],
     /,
     *,
     also_known: Iterable[type[EnvSettings]] = (),
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
-) -> tuple[S1]: ...
+) -> tuple[Only]: ...
 @overload
 def load(
-    first: type[S1],
-    second: type[S2],
-    /,
-    *,
+    *classes: type[EnvSettings],
     also_known: Iterable[type[EnvSettings]] = (),
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
-) -> tuple[S1, S2]: ...
-@overload
-def load(
-    first: type[S1],
-    second: type[S2],
-    third: type[S3],
-    /,
-    *,
-    also_known: Iterable[type[EnvSettings]] = (),
-    environ: Mapping[str, str] | None = None,
-    env_file: Path | None = None,
-) -> tuple[S1, S2, S3]: ...
+) -> tuple[Any, ...]: ...
 def load(
     *classes: type[EnvSettings],
     also_known: Iterable[type[EnvSettings]] = (),

@@ -1,22 +1,18 @@
 """What the service itself reads: key, hosts, database, e-mail, cache, and which broker carries its tasks."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
 from email.utils import parseaddr
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from settings import PROJECT_ROOT, connections
-from settings.base import EnvSettings, load
-from settings.environment import Environment
+from settings.base import EnvSettings
 from settings.errors import SettingsError, did_you_mean
 from settings.masking import SecretUrl
-from settings.outbox import OutboxSettings
 from settings.secret_key import kept_key, require_strong
-from settings.variables import CommaList, DefaultText, Seconds, Unit
+from settings.variables import CommaList, DefaultText, OriginList, Seconds, Unit
 
 #: What ALLOWED_HOSTS is in development: this machine only.
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -60,7 +56,7 @@ class ServiceSettings(EnvSettings):
     """Host names that the service answers to, without scheme and port; `.example.com` means its subdomains
     too."""
 
-    csrf_trusted_origins: CommaList = ()
+    csrf_trusted_origins: OriginList = ()
     """Origins whose forms are trusted, with their scheme, when a proxy changes host or port:
     `https://orders.example.com`."""
 
@@ -172,14 +168,6 @@ class ServiceSettings(EnvSettings):
                 raise ValueError(f"has {host!r}, which is not a host name: leave out scheme, port and path.")
         return hosts
 
-    @field_validator("csrf_trusted_origins")
-    @classmethod
-    def _origins_with_scheme(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            if not re.fullmatch(r"https?://[^/]+", origin):
-                raise ValueError(f"has {origin!r}, which is not an origin: write it as https://orders.example.com.")
-        return origins
-
     @field_validator("queues")
     @classmethod
     def _queues_for_every_broker(cls, queues: tuple[str, ...]) -> tuple[str, ...]:
@@ -237,31 +225,3 @@ class ServiceSettings(EnvSettings):
 
 def _is_production(info: ValidationInfo) -> bool:
     return info.data.get("environment") == "production"
-
-
-Profile = TypeVar("Profile", bound=EnvSettings)
-
-
-def load_service(
-    profile_class: Callable[[str], type[Profile]],
-    *,
-    also_known: Iterable[type[EnvSettings]] = (),
-    environ: Mapping[str, str] | None = None,
-    env_file: Path | None = None,
-) -> tuple[ServiceSettings, OutboxSettings, Profile]:
-    """Return the settings of the service, of its outbox, and of the broker that BROKER names.
-
-    `profile_class` finds a broker's class by name, or raises SettingsError. The other arguments are those of
-    `load`. All mistakes in the variables of all three are raised as one SettingsError.
-    """
-    broker = Environment.read(environ, env_file).get("BROKER") or ServiceSettings.model_fields["broker"].default
-    options: dict[str, Any] = {"also_known": also_known, "environ": environ, "env_file": env_file}
-    try:
-        profile = profile_class(broker)
-    except SettingsError as unknown:
-        try:
-            load(ServiceSettings, OutboxSettings, **options)
-        except SettingsError as others:
-            raise SettingsError(*unknown.problems, *others.problems) from None
-        raise
-    return load(ServiceSettings, OutboxSettings, profile, **options)

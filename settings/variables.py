@@ -1,12 +1,13 @@
 """What there is to say about one variable: its name, type, unit, default and meaning."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BeforeValidator, Secret, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Secret, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -38,6 +39,17 @@ def _split(value: object) -> object:
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """`a, b` in the environment, `("a", "b")` in Python."""
+
+
+def _with_scheme(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/]+", origin):
+            raise ValueError(f"has {origin!r}, which is not an origin: write it as https://orders.example.com.")
+    return origins
+
+
+OriginList = Annotated[CommaList, AfterValidator(_with_scheme)]
+"""A list of `https://orders.example.com`: scheme, host and, if need be, port."""
 
 _UNITS_IN_NAMES = {"_SECONDS": "seconds", "_DAYS": "days", "_BYTES": "bytes"}
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

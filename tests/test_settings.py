@@ -13,8 +13,9 @@ from app.management.commands.config import ALL_SETTINGS
 from brokers import profile_class
 from settings.base import load
 from settings.errors import SettingsError
+from settings.loading import load_service
 from settings.masking import SecretUrl, mask_url
-from settings.service import ServiceSettings, load_service
+from settings.service import ServiceSettings
 from tests.settings_carrier import NO_FILE, Carrier, carrier, problem, problems
 
 # --- Where a value comes from ---------------------------------------------------------------------------------
@@ -108,8 +109,22 @@ def test_an_unknown_broker_is_reported_together_with_the_other_mistakes() -> Non
 
 def test_the_service_is_loaded_with_the_profile_that_broker_names() -> None:
     environ = {"BROKER": "rabbitmq", "SECRET_KEY": "for tests"}
-    settings, _, profile = load_service(profile_class, environ=environ, env_file=NO_FILE)
-    assert settings.broker == profile.name == "rabbitmq"
+    loaded = load_service(profile_class, environ=environ, env_file=NO_FILE)
+    assert loaded.service.broker == loaded.profile.name == "rabbitmq"
+
+
+def test_the_mistakes_of_every_room_are_reported_together() -> None:
+    environ = {
+        "SECRET_KEY": "for tests",
+        "REDIS_URL": "http://redis",
+        "METRICS_PORT": "70000",
+        "API_HSTS_SECONDS": "-1",
+        "OUTBOX_LEASE_SECONDS": "soon",
+        "ALLOWED_HOSTS": "https://a.org",
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_service(profile_class, environ=environ, env_file=NO_FILE)
+    assert {each.split("=")[0] for each in caught.value.problems} == environ.keys() - {"SECRET_KEY"}
 
 
 @pytest.mark.parametrize(
