@@ -25,10 +25,10 @@ def examine() -> Iterator[Finding]:
     connection.ensure_connection()
     yield Finding("ok", "reachable", describe())
     yield from _examine_postgresql() if connection.vendor == "postgresql" else _examine_sqlite()
-    plan = MigrationExecutor(connection).migration_plan(MigrationExecutor(connection).loader.graph.leaf_nodes())
-    if plan:
-        names = f"{plan[0][0].app_label}.{plan[0][0].name}"
-        yield Finding("fail", "migrations", f"{len(plan)} are not applied, the first is {names}.", "manage.py migrate")
+    executor = MigrationExecutor(connection)
+    if plan := executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        first = f"{plan[0][0].app_label}.{plan[0][0].name}"
+        yield Finding("fail", "migrations", f"{len(plan)} are not applied, the first is {first}.", "manage.py migrate")
     else:
         yield Finding("ok", "migrations", "All are applied.")
 
@@ -59,13 +59,11 @@ def _examine_postgresql() -> Iterator[Finding]:
         yield Finding("ok", "clock", f"It agrees with the one here to {abs(skew):.1f} s.")
     if is_standby:
         yield Finding("fail", "role", "It is a standby, which takes no orders.", "Point DATABASE_URL at the primary.")
-    for name, good, otherwise in PARAMETERS:
-        if found[name] not in (good, *good.split()):
-            cure = (
-                f"ALTER SYSTEM SET {name} = '{good.split()[0] if name != 'default_transaction_isolation' else good}';"
-            )
-            yield Finding("fail", name, f"{found[name]}: {otherwise}.", f"{cure} SELECT pg_reload_conf();")
-    if all(found[name] in (good, *good.split()) for name, good, _ in PARAMETERS):
+    wrong = [row for row in PARAMETERS if found[row[0]] != row[1]]
+    for name, good, otherwise in wrong:
+        cure = f"ALTER SYSTEM SET {name} = '{good}'; SELECT pg_reload_conf();"
+        yield Finding("fail", name, f"{found[name]}: {otherwise}.", cure)
+    if not wrong:
         yield Finding("ok", "durability", "A commit is on the disk before it is answered; read committed.")
 
 
