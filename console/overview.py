@@ -22,6 +22,9 @@ State = Message.State
 #: The states of what has still to happen.
 UNFINISHED = (State.PENDING, State.PUBLISHED, State.RUNNING)
 
+#: How long the oldest message has waited: for the relay, for a worker, and the longer of the two.
+LAGS = ("relay_lag_seconds", "worker_lag_seconds", "lag_seconds")
+
 #: From which states a message can be replayed, and from which discarded.
 REPLAYABLE = (State.DEAD,)
 DISCARDABLE = (State.DEAD, State.PENDING, State.PUBLISHED)
@@ -38,7 +41,7 @@ IDS_PER_STATEMENT = 1000
 
 def describe_status() -> dict[str, Any]:
     """How much waits where, who is alive, and `notes` on what is amiss with its cure."""
-    alive: list[Any] = heartbeat.alive(within_seconds=heartbeat.MISSED_HEARTBEATS * settings.OUTBOX.heartbeat_seconds)
+    alive: list[Any] = heartbeat.alive()
     status = {
         "queues": count_queues(settings.SERVICE.queues),
         "max_in_flight": settings.OUTBOX.max_in_flight,
@@ -73,14 +76,10 @@ def note_what_is_amiss(status: dict[str, Any]) -> Iterator[str]:
 def count_queues(known: Iterable[str]) -> list[dict[str, Any]]:
     """For each queue of `known`, and each other that has messages: how many of each state, how many due, the lag.
 
-    `lag_seconds` is how long the oldest message that might be running by now has waited: for the relay since it was
-    due, for a worker since it was published; None if none waits.
+    The lags are those of `count_unfinished`.
     """
-    nothing = {**dict.fromkeys([*State.values, "due"], 0), "lag_seconds": None}
-    queues = {}
-    for row in count_unfinished(known):
-        lags = (row.pop("relay_lag_seconds"), row.pop("worker_lag_seconds"))
-        queues[row["queue"]] = {**nothing, **row, "lag_seconds": longest(lags)}
+    nothing = {**dict.fromkeys([*State.values, "due"], 0), **dict.fromkeys(LAGS)}
+    queues = {row["queue"]: {**nothing, **row} for row in count_unfinished(known)}
     finished: Any = Message.objects.filter(finished_at__isnull=False).values_list("queue", "state")
     for queue, state, count in finished.annotate(count=Count("*")):
         queues.setdefault(queue, {"queue": queue, **nothing})[state] = count
@@ -91,7 +90,8 @@ def count_unfinished(known: Iterable[str]) -> list[dict[str, Any]]:
     """For each queue of `known`, and each other that has some: how many are pending, published, running and due.
 
     `relay_lag_seconds` and `worker_lag_seconds` tell how long the oldest of them has waited for the relay since it was
-    due, and for a worker since it was published; None if none waits. What is unfinished is little and has an index.
+    due, and for a worker since it was published, `lag_seconds` which is longer; None if none waits. What is unfinished
+    is little and has an index.
     """
     due = Q(state__in=[State.PENDING, State.RUNNING], due_at__lte=Now())
     counts: dict[str, Any] = {state: Count("pk", filter=Q(state=state)) for state in UNFINISHED}
@@ -99,12 +99,12 @@ def count_unfinished(known: Iterable[str]) -> list[dict[str, Any]]:
         "relay_lag_seconds": Max(Now() - F("due_at"), filter=due),
         "worker_lag_seconds": Max(Now() - F("published_at"), filter=Q(state=State.PUBLISHED)),
     }
-    nothing = {**dict.fromkeys([*UNFINISHED, "due"], 0), **dict.fromkeys(lags)}
+    nothing = {**dict.fromkeys([*UNFINISHED, "due"], 0), **dict.fromkeys(LAGS)}
     queues: dict[str, dict[str, Any]] = {queue: {"queue": queue, **nothing} for queue in known}
     unfinished: Any = Message.objects.filter(finished_at__isnull=True).values("queue")
     for row in unfinished.annotate(**counts, **lags, due=Count("pk", filter=due)):
         seconds = {name: row[name].total_seconds() for name in lags if row[name] is not None}
-        queues[row["queue"]] = {**row, **seconds}
+        queues[row["queue"]] = {**row, **seconds, "lag_seconds": longest(seconds.values())}
     return sorted(queues.values(), key=itemgetter("queue"))
 
 

@@ -30,8 +30,6 @@ MOST_RUNNING = 100
 def read_page(time: datetime, minutes: Sequence[Minute], broker: BrokerLook) -> dict[str, Any]:
     """The context of the template, but for the charts; `time` is the database's, `minutes` are those up to it."""
     queues = overview.count_unfinished(settings.SERVICE.queues)
-    for row in queues:
-        row["lag_seconds"] = overview.longest([row["relay_lag_seconds"], row["worker_lag_seconds"]])
     dead = Message.objects.filter(state=State.DEAD).count()
     processes = describe_processes()
     alerts = find_alerts(queues, processes)
@@ -76,7 +74,7 @@ def find_alerts(queues: Sequence[dict[str, Any]], processes: Sequence[dict[str, 
 
 def describe_processes() -> list[dict[str, Any]]:
     """The processes that were alive within the last hour, and which messages the workers run."""
-    limit_seconds = heartbeat.MISSED_HEARTBEATS * settings.OUTBOX.heartbeat_seconds
+    limit_seconds = heartbeat.silence_limit_seconds()
     seen: list[Any] = heartbeat.alive(within_seconds=FORGET_PROCESS_SECONDS)
     tasks = name_tasks([id for each in seen for id in each.details.get("running", [])])
     return [

@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 MISSED_HEARTBEATS = 3
 
 
+def silence_limit_seconds() -> float:
+    """How old the last heartbeat of a process that is alive may be."""
+    return MISSED_HEARTBEATS * settings.OUTBOX.heartbeat_seconds
+
+
 class Heart:
     """The heartbeat of this process: a row for people, and a file for a probe that does not import Django.
 
@@ -55,7 +60,7 @@ class Heart:
         new = self._file.with_suffix(f".{os.getpid()}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            new.write_text(f"{MISSED_HEARTBEATS * settings.OUTBOX.heartbeat_seconds:g}")
+            new.write_text(f"{silence_limit_seconds():g}")
             new.replace(self._file)  # a probe never reads half of it
         except OSError as error:
             logger.warning("The heartbeat cannot be written to %s: %s", self._file, error.strerror)
@@ -69,9 +74,10 @@ class Heart:
             connection.close()
 
 
-def alive(*, within_seconds: float) -> list[Heartbeat]:
-    """The processes whose last heartbeat is at most so old, by the database's clock."""
-    recent = Heartbeat.objects.filter(seen_at__gte=Now() - timedelta(seconds=within_seconds))
+def alive(*, within_seconds: float | None = None) -> list[Heartbeat]:
+    """The processes that are alive, or whose last heartbeat is at most so old, by the database's clock."""
+    limit = timedelta(seconds=silence_limit_seconds() if within_seconds is None else within_seconds)
+    recent = Heartbeat.objects.filter(seen_at__gte=Now() - limit)
     return list(recent.annotate(age=Now() - F("seen_at")).order_by("kind", "name"))
 
 
