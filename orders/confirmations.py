@@ -130,9 +130,9 @@ def _record_sent(order: Order, task_id: str | None) -> None:
 def record_failed(task_id: str) -> None:
     """Record that the task will not try again."""
     unsent = Order.objects.filter(confirmation_task_id=task_id).exclude(confirmation_state__in=FINAL)
-    for order_pk in unsent.values_list("pk", flat=True):
-        if unsent.update(confirmation_state=State.FAILED):
-            record(order_pk, OrderEvent.Kind.CONFIRMATION_FAILED)
+    order_pk = unsent.values_list("pk", flat=True).first()
+    if order_pk and unsent.update(confirmation_state=State.FAILED):
+        record(order_pk, OrderEvent.Kind.CONFIRMATION_FAILED)
 
 
 def _of_task(task_id: str | None) -> Q:
