@@ -1,5 +1,6 @@
 """`make run` and `make order`, as a new user types them, and the ways to end them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -50,13 +51,13 @@ class FirstRun:
             timeout=MINUTE,
         )
 
-    def processes(self) -> list[str]:
-        """The command lines of everything it started that still runs."""
-        found = []
+    def processes(self) -> dict[int, str]:
+        """The ids and command lines of everything it started that still runs."""
+        found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 if self.mark.encode() in (entry / "environ").read_bytes():
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:  # it has ended, or is not ours to read
                 continue
         return found
@@ -71,16 +72,18 @@ class FirstRun:
         raise AssertionError(f"make run ended without saying {words!r}:\n{''.join(seen)}")
 
     def kill(self) -> None:
-        self.process.kill()
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """End everything that is left of it; its parts are in process groups of their own."""
+        for process_id in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
+        self.process.wait(MINUTE)
 
 
 @pytest.fixture
 def first_run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FirstRun]:
     first_run = FirstRun(tmp_path, request.param)
     yield first_run
-    if first_run.processes():
-        first_run.kill()
+    first_run.kill()
 
 
 def press_ctrl_c(first_run: FirstRun) -> None:
