@@ -65,9 +65,7 @@ def test_while_the_database_is_away_customers_are_told_so_and_no_order_is_lost(
 def test_a_database_that_is_away_while_an_email_is_sent_does_not_make_it_two(site: Site, fault_seconds: float) -> None:
     server = server_of(site)
     with site.same_worker():
-        site.mail_server.hold()
-        order = site.service.shop.order()
-        site.mail_server.wait_until_held()
+        order = site.order_being_sent()
         server.stop()
         site.mail_server.accept()
         site.mail_server.wait_for(order["number"])
@@ -79,9 +77,7 @@ def test_a_database_that_is_away_while_an_email_is_sent_does_not_make_it_two(sit
 def test_a_worker_that_is_cut_off_while_it_sends_settles_when_it_is_back(site: Site, fault_seconds: float) -> None:
     """Its lease ends in the meantime, and the relay publishes the message again: to the same worker, which waits."""
     with site.same_worker():
-        site.mail_server.hold()
-        order = site.service.shop.order()
-        site.mail_server.wait_until_held()
+        order = site.order_being_sent()
         site.database_network.refuse()
         site.mail_server.accept()
         site.mail_server.wait_for(order["number"])

@@ -88,9 +88,7 @@ def test_a_permanent_error_is_dead_at_once_with_its_reason_and_can_be_replayed(s
 def test_a_mail_server_that_freezes_in_the_dialogue_is_given_up_and_tried_again(site: Site) -> None:
     ledger = Ledger(site.database)
     with site.same_worker():
-        site.mail_server.hold()
-        order = site.service.shop.order()
-        site.mail_server.wait_until_held()
+        order = site.order_being_sent()
         wait_until(lambda: has_failed(ledger, order, 1), "the timeout", within_seconds=TIMEOUT_SECONDS)
         assert "timed out" in ledger.confirmation_of(order)["last_error"]
         site.mail_server.accept()
@@ -120,9 +118,7 @@ def kill_sender(site: Site) -> None:
 
 def test_a_sender_that_dies_between_the_yes_and_the_commit_repeats_the_same_message_id(site: Site) -> None:
     ledger = Ledger(site.database)
-    site.mail_server.hold()
-    order = site.service.shop.order()
-    site.mail_server.wait_until_held()
+    order = site.order_being_sent()
     with ledger.recording_blocked(order):
         site.mail_server.accept()
         site.mail_server.wait_for(order["number"])
@@ -137,9 +133,7 @@ def test_a_sender_that_dies_between_the_yes_and_the_commit_repeats_the_same_mess
 
 def test_a_sender_that_dies_after_it_has_recorded_the_email_does_not_repeat_it(site: Site) -> None:
     ledger = Ledger(site.database)
-    site.mail_server.hold()
-    order = site.service.shop.order()
-    site.mail_server.wait_until_held()
+    order = site.order_being_sent()
     id = ledger.confirmation_of(order)["id"]
     with ledger.settling_blocked(id):
         site.mail_server.accept()

@@ -48,9 +48,7 @@ def test_a_message_that_is_delivered_many_times_at_the_same_moment_runs_once(sit
 
 def test_a_message_that_is_delivered_again_while_it_runs_runs_once(site: Site) -> None:
     with site.same_worker():
-        site.mail_server.hold()
-        order = site.service.shop.order()
-        site.mail_server.wait_until_held()
+        order = site.order_being_sent()
         ledger = Ledger(site.database)
         id = ledger.confirmation_of(order)["id"]
 

@@ -49,9 +49,7 @@ def test_everything_is_told_to_stop_under_load_and_started_again(site: Site) -> 
 def test_a_signal_to_the_whole_group_lets_the_email_that_is_being_sent_end(site: Site, number: signal.Signals) -> None:
     """honcho, terminals and some supervisors signal a process together with all that it has started."""
     ledger = Ledger(site.database)
-    site.mail_server.hold()
-    order = site.service.shop.order()
-    site.mail_server.wait_until_held()
+    order = site.order_being_sent()
     ends, first = count_ends(site, *EVERYBODY), len(site.supervisor.ends)
 
     for process in site.service.processes:

@@ -17,6 +17,7 @@ from tests.harness.processes import descendants, is_alive, signal_all
 from tests.harness.promise import Customer, Record
 from tests.harness.proxy import TcpProxy
 from tests.harness.service import Service, ServiceProcess, Surroundings
+from tests.harness.shop import Order
 from tests.harness.supervisor import Supervisor
 from tests.harness.waiting import wait_until
 
@@ -192,6 +193,13 @@ class Site:
     def customer(self, *, every_seconds: float = 0.25) -> Customer:
         """Somebody who posts an order every so often while a block runs."""
         return Customer(self.service.shop, every_seconds=every_seconds)
+
+    def order_being_sent(self) -> Order:
+        """Place an order and return when the worker is in the middle of its e-mail; `mail_server.accept()` goes on."""
+        self.mail_server.hold()
+        order = self.service.shop.order()
+        self.mail_server.wait_until_held()
+        return order
 
     def enqueue(self, task: str, *args: Any, **options: Any) -> UUID:
         """Have a task of `errands` enqueued by a request; return the id of its message."""
