@@ -1,1 +1,1 @@
-"""The business: products, orders and the e-mails about them. It knows Django, REST framework and Celery, but no broker."""
+"""The business: products, orders and the e-mails about them. It knows Django and Celery, but no broker."""

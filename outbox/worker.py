@@ -24,11 +24,13 @@ from django.db import Error, close_old_connections, connection
 from kombu.message import Message as BrokerMessage
 
 from brokers.errors import BrokerError, as_broker_error
-from outbox import instruments, ledger, poison
+from outbox import instruments, ledger, poison, pool
 from outbox.admission import admit
 from outbox.heartbeat import Heart
 
 logger = logging.getLogger(__name__)
+
+pool.install()
 
 # Celery announces a future default at every lost connection, although brokers/base.py sets the option.
 warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)

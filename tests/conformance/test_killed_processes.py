@@ -10,11 +10,14 @@ import pytest
 
 from tests.harness.processes import children, signal_all
 from tests.harness.promise import assert_promise
-from tests.harness.site import Site
+from tests.harness.site import PLACES, Site
 from tests.harness.waiting import wait_until
 
 #: Orders whose requests hang in the database while the web server is killed.
 HANGING = 3
+
+#: How often a pool dies in a row.
+ROUNDS = 10
 
 
 @contextmanager
@@ -81,6 +84,19 @@ def test_a_pool_process_dies_while_it_sends(site: Site) -> None:
         with site.interrupted(every=False):
             signal_all(children(site.worker.pid), signal.SIGKILL)
 
+        assert_promise(site)
+
+
+@pytest.mark.pools("prefork")
+def test_a_pool_dies_while_the_connection_is_cut(site: Site) -> None:
+    """Again and again: it takes both within a moment, see outbox/pool.py."""
+    with site.same_worker():
+        for _ in range(ROUNDS):
+            signal_all(children(site.worker.pid), signal.SIGKILL)
+            site.worker_network.cut()
+            wait_until(lambda: len(children(site.worker.pid)) == PLACES, "another pool")
+
+        site.service.shop.order()
         assert_promise(site)
 
 

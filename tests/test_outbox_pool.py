@@ -1,0 +1,37 @@
+"""Celery's prefork pool, mended. When the first test fails, Celery has mended it itself: then delete outbox/pool.py."""
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.concurrency.asynpool import AsynPool
+from kombu.asynchronous import Hub
+
+from outbox.pool import RewatchingPool
+
+
+def watch_anew(kind: type[AsynPool]) -> bool:
+    """Watch a process that was watched, and no longer is because it has ended; whether its end is noticed."""
+    hub, (reader, writer) = Hub(), os.pipe()
+    process = SimpleNamespace(_sentinel_poll=None, _popen=SimpleNamespace(sentinel=reader))
+    noticed = []
+    pool: Any = kind.__new__(kind)
+    pool._event_process_exit = lambda hub, process: noticed.append(process)
+    try:
+        os.close(writer)
+        pool._track_child_process(process, hub)
+        hub.run_once()
+        return noticed == [process]
+    finally:
+        hub.close()
+        os.close(reader)
+
+
+def test_celery_still_cannot_watch_a_process_anew() -> None:
+    with pytest.raises(ValueError, match="file descriptor is None"):
+        watch_anew(AsynPool)
+
+
+def test_a_process_that_is_watched_anew_is_noticed_when_it_ends() -> None:
+    assert watch_anew(RewatchingPool)
