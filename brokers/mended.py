@@ -97,7 +97,8 @@ class PatientSQSChannel(ForeignOnSQS):
     ends the worker.
     """
 
-    longest_pause_seconds = 8
+    #: Less than a heartbeat: the watchdog, which looks once per heartbeat, must not take a pause for deafness.
+    longest_pause_seconds = 8.0
     _failures = 0
 
     def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:

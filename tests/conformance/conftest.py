@@ -44,14 +44,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give each case the time that several starts of everything take on a machine that is busy with other cases.
 
-    And let those that need no site run where the brokers they need are running already.
+    And let those that need no site run where others of the same broker do.
     """
     item.add_marker(pytest.mark.timeout(CASE_SECONDS))
     asked_for: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     if "broker" in asked_for:
-        item.add_marker(pytest.mark.xdist_group(f"{asked_for['broker']}-prefork"))
+        item.add_marker(pytest.mark.xdist_group(asked_for["broker"]))
     if "pair" in asked_for:
-        item.add_marker(pytest.mark.xdist_group(f"{asked_for['pair'][0]}-threads"))
+        item.add_marker(pytest.mark.xdist_group(asked_for["pair"][0]))
 
 
 class Sites:

@@ -2,9 +2,13 @@
 
 from app.settings import *  # noqa: F403
 from app.settings import CELERY_BEAT_SCHEDULE, INSTALLED_APPS
+from brokers.mended import PatientSQSChannel
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.harness.trouble", "tests.harness.errands"]
 ROOT_URLCONF = "tests.harness.urls"
+
+# A tenth of production's, as the windows in site.py are.
+PatientSQSChannel.longest_pause_seconds = 0.8
 
 # What a test enqueues may be large.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
