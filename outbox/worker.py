@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
 from celery.signals import task_postrun, task_prerun, worker_process_init, worker_shutdown
@@ -35,8 +35,12 @@ pool.install()
 # Celery announces a future default at every lost connection, although brokers/base.py sets the option.
 warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)
 
-#: Exit status of a worker that has gone deaf (EX_SOFTWARE): its supervisor starts a new one.
-DEAF_EXIT_STATUS = 70
+#: Exit status of a worker that cannot go on (EX_SOFTWARE): its supervisor starts a new one.
+BROKEN_EXIT_STATUS = 70
+
+#: How long a worker may take to stop after an error that it does not survive. Celery waits for its pool, which may have
+#: come to harm, too. A task that is cut short runs again.
+STOP_SECONDS = 10.0
 
 #: Looks in a row that must find the worker deaf.
 DEAF_LOOKS = 2
@@ -50,6 +54,13 @@ def leave_process_group(**_: Any) -> None:
     worker waits for them to finish.
     """
     os.setpgrp()
+
+
+def end_process(reason: str) -> NoReturn:
+    """End at once. Not by a signal: a worker in such a state may never get round to handling one."""
+    logger.critical("%s: ending, to be started again.", reason)
+    logging.shutdown()
+    os._exit(BROKEN_EXIT_STATUS)
 
 
 def look_after_connections() -> None:
@@ -82,6 +93,16 @@ class Consumer(celery_consumer.Consumer):
         worker_shutdown.connect(self.watch.stop, weak=False)
         look_after_connections()
         instruments.started("worker")
+
+    def start(self) -> None:
+        """Celery's; an error that gets through it ends the worker, whatever the worker then waits for."""
+        try:
+            super().start()
+        except Exception:
+            end = threading.Timer(STOP_SECONDS, end_process, [f"Still here {STOP_SECONDS:.0f} s after an error"])
+            end.daemon = True
+            end.start()
+            raise
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's, for settings that always retry; it says which broker does not answer, and the cure."""
@@ -170,14 +191,8 @@ class Watch(threading.Thread):
         )
         self.looks = self.looks + 1 if self._seems_deaf(queues) else 0
         if self.looks >= DEAF_LOOKS:
-            logger.critical(
-                "Received nothing for %d s although messages wait in %s: ending, to be started again.",
-                time.monotonic() - self.consumer.heard_at,
-                ", ".join(queues),
-            )
-            logging.shutdown()
-            # Not a signal: a worker in this state may never get round to handling one.
-            os._exit(DEAF_EXIT_STATUS)
+            silence_seconds = time.monotonic() - self.consumer.heard_at
+            end_process(f"Received nothing for {silence_seconds:.0f} s although messages wait in {', '.join(queues)}")
 
     def _seems_deaf(self, queues: list[str]) -> bool:
         silence_seconds = time.monotonic() - self.consumer.heard_at

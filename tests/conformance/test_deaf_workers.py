@@ -3,7 +3,7 @@
 import os
 import time
 
-from outbox.worker import DEAF_EXIT_STATUS
+from outbox.worker import BROKEN_EXIT_STATUS
 from tests.harness.promise import assert_promise
 from tests.harness.site import PLACES, SHORT_WINDOWS, Site
 from tests.harness.trouble.apps import DEAFENING_SIGNAL
@@ -21,7 +21,7 @@ def test_a_deaf_worker_ends_and_is_started_again(site: Site) -> None:
         wait_until(lambda: site.supervisor.ends_of(site.worker) != ends_before, "the end of the deaf worker")
 
     customer.assert_untroubled()
-    assert site.supervisor.ends_of(site.worker) == [*ends_before, DEAF_EXIT_STATUS]
+    assert site.supervisor.ends_of(site.worker) == [*ends_before, BROKEN_EXIT_STATUS]
     site.heal()
     assert_promise(site)
 

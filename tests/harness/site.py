@@ -235,10 +235,10 @@ class Site:
     @contextmanager
     def same_worker(self, *, unless_deaf: bool = False) -> Iterator[None]:
         """The worker may not end while the block runs, unless its watchdog may end it: its process stays the same."""
-        from outbox.worker import DEAF_EXIT_STATUS  # not above: pytest may read this file before Django is set up
+        from outbox.worker import BROKEN_EXIT_STATUS  # not above: pytest may read this file before Django is set up
 
         ends_before = len(self.supervisor.ends_of(self.worker))
         yield
         ends = self.supervisor.ends_of(self.worker)[ends_before:]
-        allowed = {DEAF_EXIT_STATUS} if unless_deaf else set()
+        allowed = {BROKEN_EXIT_STATUS} if unless_deaf else set()
         assert set(ends) <= allowed, f"the worker ended with status {ends}:\n{_story(self.worker)}"

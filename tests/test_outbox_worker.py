@@ -1,0 +1,40 @@
+"""A worker that cannot go on ends, so that its supervisor can start another one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from outbox.worker import BROKEN_EXIT_STATUS
+from settings import PROJECT_ROOT
+from tests.harness.environment import child_environment
+
+#: An event loop that fails, and after it a wait for the pool that never ends.
+STUCK = """
+import time
+import django
+django.setup()
+from celery.worker import consumer
+from outbox import worker
+
+def fail(self):
+    raise ValueError("the pool speaks in tongues")
+
+consumer.Consumer.start = fail
+worker.STOP_SECONDS = 0.2
+try:
+    worker.Consumer.__new__(worker.Consumer).start()
+except ValueError:
+    time.sleep(60)
+"""
+
+
+def test_a_worker_that_cannot_stop_after_an_error_is_ended(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK],
+        cwd=PROJECT_ROOT,
+        env=child_environment(tmp_path),
+        capture_output=True,
+        timeout=60,
+    )
+    assert ended.returncode == BROKEN_EXIT_STATUS, ended.stderr
+    assert b"after an error: ending, to be started again." in ended.stdout + ended.stderr
