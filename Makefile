@@ -48,7 +48,7 @@ watch-test: install ## Test what watches the service in operation: doctor, healt
 
 # Each process has one broker at a time, and all the cases of a pool on it.
 conformance: install ## Inject faults, on every broker or on BROKER=... only (FAULT_SECONDS=20)
-	@$(PYTEST) -n 4 tests/conformance --fault-seconds $(FAULT_SECONDS) $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
+	@$(PYTEST) -n 3 tests/conformance --fault-seconds $(FAULT_SECONDS) $(if $(filter-out file,$(origin BROKER)),--broker $(BROKER)) $(ARGS)
 
 chaos: install ## Faults of every kind at random times, then the ledger is reconciled (MINUTES=10, BROKER=..., SEED=...)
 	@$(PYTHON) -m tests.conformance.chaos --minutes $(MINUTES) --broker $(BROKER) $(if $(SEED),--seed $(SEED))
