@@ -6,7 +6,7 @@ import subprocess
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,6 +14,7 @@ import amqp
 import redis
 
 from app.embedded import PACKAGED_RABBITMQ
+from brokers import QueueError
 from brokers.sqs import SQSProfile
 from tests.harness.docker import DockerRabbitMQ
 from tests.harness.site import Site
@@ -94,7 +95,8 @@ class SQSFaults(BrokerFaults):
         profile = self.site.service.profile
         assert isinstance(profile, SQSProfile)
         queues = profile.queues
-        queues.client.delete_queue(QueueUrl=queues.url(self.site.service.queue))
+        with suppress(QueueError):  # it is gone already
+            queues.client.delete_queue(QueueUrl=queues.url(self.site.service.queue))
 
     @contextmanager
     def refusing(self, how: str) -> Iterator[None]:
