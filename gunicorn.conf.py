@@ -1,11 +1,13 @@
 """gunicorn reads this file by itself: `gunicorn app.wsgi` in this directory is all there is to type."""
 
 import json
+import signal
 import socket
 import sys
 from pathlib import Path
 
 from gunicorn import util
+from gunicorn.workers.base import Worker
 
 from app.settings import LOGGING, SERVICE
 from settings import connections
@@ -30,6 +32,16 @@ def write_problem(client: socket.socket, status: int, reason: str, message: str)
 
 
 util.write_error = write_problem  # gunicorn has no setting for it
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Let a worker end when the master tells it to, and only then: Ctrl-C in a terminal signals both.
+
+    The signal of the one may find the handler of the other's holding a lock that it needs (gthread.py, `handle_quit`),
+    and the worker would hang until the master kills it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
 
 bind = web.bind
 worker_class = "gthread"
