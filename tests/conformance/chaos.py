@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import requests
@@ -68,7 +69,7 @@ class Chaos:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)  # noqa: S311
-        self.begun = time.monotonic()
+        self.begun, self.since = time.monotonic(), datetime.now(UTC)
 
     def run(self, *, seconds: float) -> None:
         """Let things go wrong for so long, then put everything right again and reconcile. Raises AssertionError."""
@@ -116,7 +117,7 @@ class Chaos:
         self.say(f"{self._state(customer)} | everything is mended")
         self.site.heal()
         if self.site.database.states()["dead"]:
-            self.site.service.manage("outbox", "replay", "--all", "--yes")
+            self.site.service.manage("outbox", "replay", "--all", "--yes", "--since", self.since.isoformat())
         Ledger(self.site.database).hurry()
         assert_promise(self.site, within_seconds=RECONCILE_SECONDS)
         for id, subject in self.errands.items():
