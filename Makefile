@@ -44,7 +44,7 @@ test: install ## Run the tests on real brokers and databases (ARGS="-k name" for
 	@$(PYTEST) -n 3 --ignore tests/conformance $(WATCHING:%=--ignore %) $(ARGS)
 
 watch-test: install ## Test what watches the service in operation: doctor, health, telemetry; a browser; made-up requests
-	@$(PYTEST) -n 2 $(WATCHING) $(ARGS)
+	@$(PYTEST) -n 3 $(WATCHING) $(ARGS)
 
 # Each process has one broker at a time, and all the cases of a pool on it.
 conformance: install ## Inject faults, on every broker or on BROKER=... only (FAULT_SECONDS=20)
