@@ -10,7 +10,8 @@ PYTHON := .venv/bin/python
 # Most tests wait for something; each of these processes has servers of its own. `make test ARGS="-n 0 ..."` runs one.
 PYTEST := $(PYTHON) -m pytest --dist loadgroup
 # A running service and several seconds each.
-WATCHING := tests/test_doctor.py tests/test_health.py tests/test_telemetry.py tests/test_schemathesis.py tests/browser
+WATCHING := tests/journey/test_first_run.py tests/journey/test_broker_down.py tests/test_doctor.py tests/test_health.py \
+	tests/test_telemetry.py tests/test_schemathesis.py tests/browser
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
@@ -43,7 +44,7 @@ order: install ## Post a sample order to the running service and show its e-mail
 test: install ## Run the tests on real brokers and databases (ARGS="-k name" for some)
 	@$(PYTEST) -n 3 --ignore tests/conformance $(WATCHING:%=--ignore %) $(ARGS)
 
-watch-test: install ## Test what watches the service in operation: doctor, health, telemetry; a browser; made-up requests
+watch-test: install ## Test the service in operation: first run, doctor, health, telemetry; a browser; made-up requests
 	@$(PYTEST) -n 3 $(WATCHING) $(ARGS)
 
 # Each process has one broker at a time, and all the cases of a pool on it.
