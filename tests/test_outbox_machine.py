@@ -353,7 +353,7 @@ def test_in_any_order_of_events_the_ledger_does_what_the_state_diagram_says() ->
     run_machine(
         LedgerMachine,
         settings=settings(
-            max_examples=100,
+            max_examples=150,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
