@@ -54,7 +54,7 @@ def read_page(time: datetime, minutes: Sequence[Minute], broker: BrokerLook) -> 
 def total(queues: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """All queues taken together."""
     sums: dict[str, Any] = {name: sum(row[name] for row in queues) for name in [*overview.UNFINISHED, "due"]}
-    for lag in ("relay_lag_seconds", "worker_lag_seconds"):
+    for lag in overview.LAGS:
         sums[lag] = overview.longest(row[lag] for row in queues)
     return {**sums, "later": max(sums["pending"] - sums["due"], 0)}
 
