@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery
 from django.conf import settings
+from kombu.utils.imports import symbol_by_name
 
 from brokers.mended import MENDED
 from brokers.urls import scheme_of
@@ -18,7 +19,7 @@ QUEUE = "bench-plain"
 def plain_settings() -> dict[str, Any]:
     chosen: dict[str, Any] = settings.BROKER_PROFILE.celery_settings([QUEUE])
     if mended := MENDED.get(scheme_of(chosen["broker_url"])):
-        (original,) = mended.__bases__
+        (original,) = symbol_by_name(mended).__bases__
         chosen["broker_transport"] = f"{original.__module__}:{original.__qualname__}"
     return {**chosen, "include": ["benchmarks.tasks"], "timezone": settings.TIME_ZONE}
 

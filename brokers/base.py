@@ -10,6 +10,7 @@ from kombu import Queue
 from pydantic import BeforeValidator, FilePath
 
 from brokers.errors import BrokerError
+from brokers.library_errors import LibraryErrors
 from brokers.urls import scheme_of
 from brokers.wire import TaskMessage
 from settings import PROJECT_ROOT
@@ -128,6 +129,11 @@ class BrokerProfile(EnvSettings):
     @abstractmethod
     def access_hint(self) -> str:
         """What to check when the broker refuses us."""
+
+    @property
+    def library_errors(self) -> LibraryErrors:
+        """How to read what the library that talks to the broker raises."""
+        return LibraryErrors()
 
     def with_url(self, url: str) -> Self:
         """Return this profile with the URL that CELERY_BROKER_URL holds.

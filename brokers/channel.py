@@ -10,7 +10,8 @@ from kombu.pools import connections
 from pydantic import field_validator
 
 from brokers.base import STEP_SECONDS, BrokerProfile, CaCerts
-from brokers.errors import LIBRARY_ERRORS, BrokerError, broker_errors
+from brokers.errors import BrokerError
+from brokers.library_errors import broker_errors
 from brokers.urls import BrokerUrl
 from settings.masking import SecretUrl
 
@@ -94,13 +95,13 @@ class ChannelProfile(BrokerProfile):
                 return question(kept.default_channel)
             except BrokerError:
                 raise
-            except LIBRARY_ERRORS:
+            except self.library_errors.kinds:
                 kept.collect()
                 if not was_open:
                     raise
             # It may only have been cut off while nobody used it. A new one knows.
             try:
                 return question(kept.default_channel)
-            except LIBRARY_ERRORS:
+            except self.library_errors.kinds:
                 kept.collect()
                 raise

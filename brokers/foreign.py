@@ -9,8 +9,7 @@ from base64 import b64encode
 from typing import Any, Final
 from uuid import uuid4
 
-from kombu.transport import SQS, redis, virtual
-from kombu.utils.json import dumps, loads
+from kombu.transport import virtual
 
 #: No worker takes this for a task.
 CONTENT: Final = {"content-type": "application/octet-stream", "content-encoding": "binary"}
@@ -40,39 +39,3 @@ def as_message(item: bytes, queue: str, **properties: Any) -> dict[str, Any]:
             **properties,
         },
     }
-
-
-class ForeignOnRedis(redis.Channel):
-    """Reads whatever is in a list."""
-
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)  # type: ignore[misc]
-        client.set_response_callback("BRPOP", self._read)
-        return client
-
-    def _read(self, reply: list[bytes] | None) -> tuple[bytes, bytes | str] | None:
-        if not reply:
-            return None
-        queue, item = reply
-        try:
-            readable = is_message(loads(item.decode()), self)
-        except Exception:  # types of our own, too, may be garbled
-            readable = False
-        return queue, item if readable else dumps(as_message(item, queue.decode()))
-
-
-class ForeignOnSQS(SQS.Channel):
-    """Reads whatever somebody sent."""
-
-    def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
-        try:
-            payload = super()._message_to_python(message, queue_name, q_url)  # type: ignore[misc]
-            payload["properties"]["delivery_info"].setdefault("exchange", "")
-            payload["properties"]["delivery_info"].setdefault("routing_key", queue_name)
-        except Exception:  # it may be anything
-            payload = None
-        if is_message(payload, self):
-            return payload
-        payload = as_message(message["Body"].encode(), queue_name, delivery_tag=message["ReceiptHandle"])
-        payload["properties"]["delivery_info"] |= {"sqs_message": message, "sqs_queue": q_url}
-        return payload

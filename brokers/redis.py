@@ -12,8 +12,9 @@ from pydantic_settings import SettingsConfigDict
 from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.errors import BrokerRefusedError
+from brokers.library_errors import LibraryErrors
 from brokers.publishing import publish_pipelined
-from brokers.redis_server import inspect_server, is_cluster
+from brokers.redis_server import count, inspect_server, is_cluster
 from brokers.redis_url import CLUSTER_CURE, NO_CLUSTER, SCHEMES, parse_redis_url
 from brokers.urls import BrokerUrl
 from brokers.wire import TaskMessage
@@ -84,6 +85,12 @@ class RedisProfile(ChannelProfile):
         return f"Check user, password and database in {self.variable_of('url')}."
 
     @property
+    def library_errors(self) -> LibraryErrors:
+        from brokers.redis_errors import RedisErrors  # not above: it loads redis-py
+
+        return RedisErrors()
+
+    @property
     def _scheme(self) -> str:
         return self.addresses[0].scheme
 
@@ -135,15 +142,10 @@ class RedisProfile(ChannelProfile):
 
     def depth(self, queue: str) -> Depth:
         """Unacknowledged are those of all queues together: kombu notes them in one place."""
-        return self.ask(lambda channel: _count(channel, queue))
+        return self.ask(lambda channel: count(channel, queue))
 
     def _inspect(self, queues: Sequence[str]) -> Iterator[Finding]:
         with self.new_channel() as channel, channel.conn_or_acquire() as client:
             info = client.info()
         yield Finding("ok", "reachable", self.address)
         yield from inspect_server(info)
-
-
-def _count(channel: Any, queue: str) -> Depth:
-    with channel.conn_or_acquire() as client:
-        return Depth(*client.pipeline(transaction=False).llen(queue).hlen("unacked").execute())

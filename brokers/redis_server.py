@@ -1,9 +1,9 @@
-"""What a Redis server tells about itself, held against what our promises need."""
+"""What a Redis server holds, and what it tells about itself, held against what our promises need."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from brokers.base import Finding
+from brokers.base import Depth, Finding
 from brokers.redis_url import CLUSTER_CURE, NO_CLUSTER
 
 #: The answer to INFO. A server may leave fields out, hence `get` throughout.
@@ -18,6 +18,12 @@ CROWDED: Final = 0.9
 def is_cluster(info: Info) -> bool:
     """Whether the server runs in cluster mode, which kombu cannot use."""
     return bool(info.get("cluster_enabled"))
+
+
+def count(channel: Any, queue: str) -> Depth:
+    """Return the length of the list of `queue`, and what workers have of all queues together."""
+    with channel.conn_or_acquire() as client:
+        return Depth(*client.pipeline(transaction=False).llen(queue).hlen("unacked").execute())
 
 
 def inspect_server(info: Info) -> Iterator[Finding]:

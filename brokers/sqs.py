@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from boto3.session import Session
-from botocore.config import Config
 from pydantic import PrivateAttr
 
 from brokers.base import STEP_SECONDS, Depth, Finding
-from brokers.errors import broker_errors
+from brokers.library_errors import LibraryErrors, broker_errors
 from brokers.publishing import publish_to_sqs
-from brokers.sqs_queues import QUEUE_NAME, PredefinedQueues, SQSQueues
+from brokers.sqs_predefined import QUEUE_NAME, PredefinedQueues
 from brokers.sqs_settings import SQSSettings
 from brokers.wire import TaskMessage
 from settings.errors import SettingsError
+
+if TYPE_CHECKING:
+    from brokers.sqs_queues import SQSQueues
 
 DAY_SECONDS: Final = 86_400
 
@@ -60,14 +61,22 @@ class SQSProfile(SQSSettings):
         retries = {"total_max_attempts": 1}
         return {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "retries": retries}
 
+    @property
+    def library_errors(self) -> LibraryErrors:
+        from brokers.sqs_errors import SQSErrors  # not above: it loads boto
+
+        return SQSErrors()
+
     @cached_property
-    def queues(self) -> SQSQueues:
+    def queues(self) -> "SQSQueues":
         """The queues of this service, made as the settings say."""
+        from brokers.sqs_queues import SQSQueues, make_client  # not above: it loads boto
+
         options = self._client_options(
             min(self.connect_timeout_seconds, STEP_SECONDS), min(self.read_timeout_seconds, STEP_SECONDS)
         )
         return SQSQueues(
-            client=Session(region_name=self.region).client("sqs", endpoint_url=self.endpoint, config=Config(**options)),
+            client=make_client(self.region, self.endpoint, **options),
             prefix=self.queue_prefix,
             attributes={
                 "VisibilityTimeout": str(self.visibility_timeout),

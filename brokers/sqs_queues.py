@@ -1,22 +1,26 @@
 """The queues at SQS: found, made, mended and judged by their attributes."""
 
 import json
-import re
-from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from boto3.session import Session
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from brokers.base import TIME_LIMIT_SECONDS, Finding
-from brokers.errors import AWS_NO_QUEUE, QueueError, aws_code, is_aws_denial
+from brokers.errors import QueueError
+from brokers.sqs_errors import SQSErrors
 
 Attributes = Mapping[str, str]
 
-#: SQS takes 80 characters, of which a prefix may use 40 and `-dead` 5.
-QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,35}")
-
 HOW_TO_CREATE: Final = "manage.py relay creates it, unless SQS_CREATE_QUEUES=false: then create it yourself."
+
+
+def make_client(region: str, endpoint: str | None, **options: Any) -> Any:
+    """Return boto's client for SQS in `region`, or at `endpoint`, with these of botocore's options."""
+    return Session(region_name=region).client("sqs", endpoint_url=endpoint, config=Config(**options))
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class SQSQueues:
         try:
             return str(self.client.get_queue_url(QueueName=name)["QueueUrl"])
         except ClientError as error:
-            if aws_code(error) not in AWS_NO_QUEUE:
+            if not SQSErrors().is_lack_of_queue(error):
                 raise
             return None
 
@@ -104,7 +108,7 @@ class SQSQueues:
                 attempt()
             except ClientError as error:
                 # Any other answer complains of the emptiness: then we were let in.
-                if is_aws_denial(error):
+                if SQSErrors().is_denial(error):
                     denied.append(action)
         if denied:
             cure = "Allow them in the policy of the role or user."
@@ -136,40 +140,3 @@ def _comparable(value: str | None) -> Any:
     if not value or not value.startswith("{"):
         return value
     return {key: str(each) for key, each in json.loads(value).items()}
-
-
-class PredefinedQueues(Mapping[str, dict[str, str]]):
-    """kombu's `predefined_queues`. `find_url` is called when kombu connects, for settings are read without network.
-
-    kombu then reads all `items()`. It reads single ones for each message that it acknowledges: those are remembered.
-    """
-
-    def __init__(self, prefix: str, queues: Sequence[str], find_url: Callable[[str], str]) -> None:
-        self._queues = {f"{prefix}{queue}": queue for queue in queues}
-        # By its plain name too: so kombu asks for it where it polls without an event loop, as under gevent.
-        self._plain = {queue: queue for queue in queues}
-        self._find_url = find_url
-        self._urls: dict[str, str] = {}
-
-    def __getitem__(self, name: str) -> dict[str, str]:
-        queue = self._queues.get(name) or self._plain[name]
-        if queue not in self._urls:
-            self._urls[queue] = self._find_url(queue)
-        return {"url": self._urls[queue]}
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._queues or name in self._plain
-
-    def items(self) -> ItemsView[str, dict[str, str]]:
-        self._urls.clear()
-        return super().items()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._queues)
-
-    def __len__(self) -> int:
-        return len(self._queues)
-
-    def __repr__(self) -> str:
-        # kombu tells connections apart by this.
-        return f"{type(self).__name__}({list(self)})"

@@ -23,7 +23,8 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 from kombu.message import Message as BrokerMessage
 
-from brokers.errors import BrokerError, as_broker_error
+from brokers.errors import BrokerError
+from brokers.library_errors import as_broker_error
 from outbox import instruments, ledger, poison, pool
 from outbox.admission import admit
 from outbox.heartbeat import Heart

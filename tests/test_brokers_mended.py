@@ -19,7 +19,8 @@ from kombu.transport import SQS, pyamqp
 from kombu.transport import redis as kombu_redis
 
 from app.processes import find_free_port
-from brokers import mended
+from brokers.mended import rabbitmq, sqs
+from brokers.mended import redis as mended_redis
 from tests.harness.servers import Servers
 from tests.harness.tls import Authority, TlsProxy
 
@@ -40,7 +41,7 @@ def test_kombu_still_expects_the_certificate_of_the_first_host_of_all_hosts() ->
 
 
 def test_each_host_has_to_show_its_own_certificate() -> None:
-    assert expected_host_after_a_failed_attempt(mended.EachHostVerifiedTransport) is None
+    assert expected_host_after_a_failed_attempt(rabbitmq.EachHostVerifiedTransport) is None
 
 
 def test_the_second_host_is_connected_to_when_the_first_is_down(servers: Servers, tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_kombu_still_waits_for_a_silent_rabbitmq_for_ever(servers: Servers) -> N
 
 
 def test_no_wait_for_rabbitmq_is_without_end(servers: Servers) -> None:
-    assert waits_at_most(servers, mended.BoundedTransport) == 2
+    assert waits_at_most(servers, rabbitmq.BoundedTransport) == 2
 
 
 def takes_messages_after_a_lost_acknowledgement(servers: Servers, transport: type) -> bool:
@@ -97,7 +98,7 @@ def test_kombu_still_keeps_the_place_of_a_message_whose_acknowledgement_was_lost
 
 
 def test_a_lost_acknowledgement_takes_no_place(servers: Servers) -> None:
-    assert takes_messages_after_a_lost_acknowledgement(servers, mended.RedisTransport)
+    assert takes_messages_after_a_lost_acknowledgement(servers, mended_redis.RedisTransport)
 
 
 def clients(servers: Servers, transport: type) -> tuple[Any, Any, Any]:
@@ -121,7 +122,7 @@ def test_kombu_still_makes_a_client_for_each_command(servers: Servers) -> None:
 
 
 def test_a_client_is_kept_until_its_connections_are_lost(servers: Servers) -> None:
-    first, second, third = clients(servers, mended.RedisTransport)
+    first, second, third = clients(servers, mended_redis.RedisTransport)
 
     assert first is second
     assert third is not first
@@ -142,7 +143,7 @@ def test_kombu_still_raises_what_ends_the_worker_when_sqs_refuses() -> None:
 
 
 def test_a_refusal_of_sqs_means_no_messages_now(caplog: pytest.LogCaptureFixture) -> None:
-    assert answer_to_a_refused_request(mended.PatientSQSConnection) == []
+    assert answer_to_a_refused_request(sqs.PatientSQSConnection) == []
     assert "AccessDenied" in caplog.text
 
 

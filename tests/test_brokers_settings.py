@@ -1,11 +1,14 @@
-"""Which broker is chosen and what its variables may be: no server is asked."""
+"""Which broker is chosen and what its variables may be: no server is asked, and no client of one loaded."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from brokers import PROFILES, load_profile
+from settings import PROJECT_ROOT
 from settings.errors import SettingsError
 
 NO_FILE = Path(os.devnull)
@@ -41,6 +44,14 @@ def test_what_holds_for_every_broker_is_set_on_every_broker(name: str) -> None:
     assert settings["broker_connection_max_retries"] is None
     assert not settings["worker_enable_remote_control"]
     assert not settings["task_acks_late"]
+
+
+def test_settings_load_the_client_of_no_broker() -> None:
+    """Each takes a third of a second to load, in every process that starts."""
+    every = f"[load_profile(name, environ={{}}).celery_settings(['default']) for name in {list(PROFILES)}]"
+    loaded = "print({'redis', 'botocore'} & set(sys.modules))"
+    program = f"import sys; from brokers import load_profile; {every}; {loaded}"
+    assert subprocess.check_output([sys.executable, "-c", program], cwd=PROJECT_ROOT, text=True) == "set()\n"
 
 
 @pytest.mark.parametrize("name", PROFILES)

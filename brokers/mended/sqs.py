@@ -1,0 +1,87 @@
+"""kombu's transport for SQS."""
+
+import logging
+from typing import Any
+
+from kombu.asynchronous import set_event_loop
+from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
+from kombu.transport import SQS
+
+from brokers.foreign import as_message, is_message
+
+logger = logging.getLogger(__name__)
+
+
+class PatientSQSConnection(AsyncSQSConnection):
+    """Takes any failure of a request for messages as 'none just now', and says so in the log.
+
+    kombu raises a bare Exception for the answers 4xx (aws/connection.py, `_on_list_ready`), which ends the worker.
+    """
+
+    def _on_list_ready(self, parent: Any, markers: Any, operation: str, response: Any) -> Any:
+        if response.status == self.STATUS_CODE_OK:
+            return super()._on_list_ready(parent, markers, operation, response)  # type: ignore[misc]
+        reason = response.reason or response.read()
+        logger.warning("SQS does not hand out messages (%s, %s). Trying again.", response.status, reason)
+        return []
+
+
+class ForeignOnSQS(SQS.Channel):
+    """Reads whatever somebody sent."""
+
+    def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
+        try:
+            payload = super()._message_to_python(message, queue_name, q_url)  # type: ignore[misc]
+            payload["properties"]["delivery_info"].setdefault("exchange", "")
+            payload["properties"]["delivery_info"].setdefault("routing_key", queue_name)
+        except Exception:  # it may be anything
+            payload = None
+        if is_message(payload, self):
+            return payload
+        payload = as_message(message["Body"].encode(), queue_name, delivery_tag=message["ReceiptHandle"])
+        payload["properties"]["delivery_info"] |= {"sqs_message": message, "sqs_queue": q_url}
+        return payload
+
+
+class PatientSQSChannel(ForeignOnSQS):
+    """Asks again after a failed request for messages, at first after a second.
+
+    kombu takes its own word for a failure, an empty list, for an answer (SQS/__init__.py, `_on_messages_ready`), which
+    ends the worker.
+    """
+
+    #: Less than a heartbeat: the watchdog, which looks once per heartbeat, must not take a pause for deafness.
+    longest_pause_seconds = 8.0
+    _failures = 0
+
+    def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
+        answered = isinstance(messages, dict)
+        self._failures = 0 if answered else self._failures + 1
+        return super()._on_messages_ready(queue, qname, messages if answered else {})  # type: ignore[misc]
+
+    def _loop1(self, queue: str, messages_fetched: Any = None) -> None:
+        if self._failures:
+            pause = min(2.0 ** (self._failures - 1), self.longest_pause_seconds)
+            self.hub.call_later(pause, self._schedule_queue, queue)  # type: ignore[attr-defined]
+        else:
+            super()._loop1(queue, messages_fetched)  # type: ignore[misc]
+
+
+class SQSTransport(SQS.Transport):
+    """Asks for messages again after the worker has reconnected.
+
+    Celery resets the event loop when a connection is lost, and kombu then forgets which one is in use (hub.py,
+    `_close`): a channel made after that has none, and never asks for anything.
+    """
+
+    Channel = PatientSQSChannel
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        super().register_with_event_loop(connection, loop)
+        set_event_loop(loop)
+        for channel in (*self._avail_channels, *self.channels):  # type: ignore[attr-defined, misc]
+            channel.hub = loop
+
+
+# kombu has no setting for it; nothing of SQS's can be used before this module is imported.
+SQS.AsyncSQSConnection = PatientSQSConnection  # type: ignore[attr-defined]
