@@ -39,8 +39,9 @@ warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDepre
 #: Exit status of a worker that cannot go on (EX_SOFTWARE): its supervisor starts a new one.
 BROKEN_EXIT_STATUS = 70
 
-#: How long a worker may take to stop after an error that it does not survive. Celery waits for its pool, which may have
-#: come to harm, too. A task that is cut short runs again.
+#: How long a worker may take to stop after an error that it does not survive, or when it is told to stop at once. Celery
+#: waits for its pool, which may have come to harm, and for its broker, which may be frozen. A task that is cut short runs
+#: again.
 STOP_SECONDS = 10.0
 
 #: Looks in a row that must find the worker deaf.
@@ -59,9 +60,16 @@ def leave_process_group(**_: Any) -> None:
 
 def end_process(reason: str) -> NoReturn:
     """End at once. Not by a signal: a worker in such a state may never get round to handling one."""
-    logger.critical("%s: ending, to be started again.", reason)
+    logger.critical("%s: ending at once.", reason)
     logging.shutdown()
     os._exit(BROKEN_EXIT_STATUS)
+
+
+def end_soon(cause: str) -> None:
+    """End in STOP_SECONDS if this process is then still there."""
+    end = threading.Timer(STOP_SECONDS, end_process, [f"Still here {STOP_SECONDS:.0f} s after {cause}"])
+    end.daemon = True
+    end.start()
 
 
 def look_after_connections() -> None:
@@ -100,10 +108,13 @@ class Consumer(celery_consumer.Consumer):
         try:
             super().start()
         except Exception:
-            end = threading.Timer(STOP_SECONDS, end_process, [f"Still here {STOP_SECONDS:.0f} s after an error"])
-            end.daemon = True
-            end.start()
+            end_soon("an error")
             raise
+
+    def cancel_active_requests(self) -> None:
+        """Celery's first step when the worker is told to stop at once; the later ones may wait for half a minute."""
+        end_soon("SIGQUIT")
+        super().cancel_active_requests()
 
     def ensure_connected(self, conn: Any) -> Any:
         """Celery's, for settings that always retry; it says which broker does not answer, and the cure."""

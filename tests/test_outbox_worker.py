@@ -37,4 +37,4 @@ def test_a_worker_that_cannot_stop_after_an_error_is_ended(tmp_path: Path) -> No
         timeout=60,
     )
     assert ended.returncode == BROKEN_EXIT_STATUS, ended.stderr
-    assert b"after an error: ending, to be started again." in ended.stdout + ended.stderr
+    assert b"after an error: ending at once." in ended.stdout + ended.stderr

@@ -80,6 +80,21 @@ def test_a_worker_that_has_to_stop_at_once_leaves_its_work_to_the_next_one(site:
     assert_promise(site)
 
 
+def test_a_worker_that_has_to_stop_at_once_does_not_wait_for_a_frozen_broker(site: Site) -> None:
+    with site.customer(every_seconds=0.05) as customer:
+        customer.wait_for(10)
+        with site.interrupted():
+            ends = count_ends(site, "worker")
+            site.broker.freeze()
+            os.kill(site.worker.pid, signal.SIGQUIT)
+            wait_for_ends(site, ends + 1, "worker", within_seconds=COLD_SECONDS)
+            site.heal()
+
+    customer.assert_untroubled()
+    site.wait_until_up()
+    assert_promise(site)
+
+
 def test_a_worker_that_is_stopped_while_its_broker_is_away_ends_all_the_same(site: Site) -> None:
     ends = count_ends(site, "worker")
     with site.customer() as customer:
