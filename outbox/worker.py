@@ -39,9 +39,9 @@ warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDepre
 #: Exit status of a worker that cannot go on (EX_SOFTWARE): its supervisor starts a new one.
 BROKEN_EXIT_STATUS = 70
 
-#: How long a worker may take to stop after an error that it does not survive, or when it is told to stop at once. Celery
-#: waits for its pool, which may have come to harm, and for its broker, which may be frozen. A task that is cut short runs
-#: again.
+#: How long a worker may take to stop after an error that it does not survive, or when it is told to stop at once.
+#: Celery waits for its pool, which may have come to harm, and for its broker, which may be frozen. A task that is cut
+#: short runs again.
 STOP_SECONDS = 10.0
 
 #: Looks in a row that must find the worker deaf.
