@@ -15,7 +15,7 @@ WATCHING := tests/journey/test_first_run.py tests/journey/test_broker_down.py te
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run order test watch-test compose-test conformance bench-quick pictures check format docs
+.PHONY: help install run order test watch-test compose-test conformance bench-quick pictures check audit format docs
 
 help: ## Print this index
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -70,6 +70,13 @@ check: install ## Lint, types, import rules, migrations, generated files
 	@lint-imports --no-cache
 	@$(PYTHON) manage.py makemigrations --check --dry-run
 	@$(PYTHON) manage.py spectacular --validate --fail-on-warn | diff docs/openapi.yaml - || { echo 'docs/openapi.yaml is out of date: make docs' >&2; exit 1; }
+
+# bandit's rules are part of `make check` already (ruff's S), line by line; here it says whether anything is grave.
+audit: install ## Look for known vulnerabilities in what is locked, and for unsafe code
+	@mkdir -p var
+	@$(UV) export --frozen --quiet --no-emit-project --all-extras --all-groups --output-file var/locked.txt
+	@$(UV) tool run --quiet pip-audit@2.10.1 --disable-pip --progress-spinner off --requirement var/locked.txt
+	@$(UV) tool run --quiet bandit@1.9.4 --quiet --severity-level high --recursive app brokers console orders outbox settings
 
 docs: install ## Write docs/settings.md, .env.example and docs/openapi.yaml anew
 	@$(PYTHON) manage.py config --write-docs
