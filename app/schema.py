@@ -102,7 +102,8 @@ class ServiceSchema(AutoSchema):
             bounds = {"minItems": None if field.allow_empty else 1, "maxItems": getattr(field, "max_length", None)}
             schema |= {name: bound for name, bound in bounds.items() if bound is not None}
         if direction == "request" and schema and _needs_more_than_spaces(field):
-            schema.setdefault("pattern", r"\S")
+            # Python counts four control characters among the spaces that it strips; regular expressions do not.
+            schema.setdefault("pattern", r"[^\s\x1c-\x1f]")
         if isinstance(field, serializers.DecimalField) and field.max_digits and field.decimal_places:
             # No amount here is below zero, and an empty one is none.
             whole = field.max_digits - field.decimal_places
