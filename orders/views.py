@@ -8,7 +8,7 @@ from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
-from rest_framework.permissions import IsAdminUser, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -77,7 +77,9 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
     http_method_names = ["get", "post", "patch", "delete", "head", "options"]
 
     def get_queryset(self) -> QuerySet[Product]:
-        return Product.objects.visible_to(self.request.user)
+        products = Product.objects.visible_to(self.request.user)
+        # Whoever changes a product that somebody else changes or deletes waits, and finds what is then left of it.
+        return products if self.request.method in SAFE_METHODS else products.locked()
 
     def perform_destroy(self, product: Product) -> None:
         product.delete_unsold()

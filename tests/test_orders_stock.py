@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -95,6 +96,20 @@ def test_an_order_that_is_cancelled_many_times_at_once_gives_its_pieces_back_onc
     client = client_of(ada)
     assert at_once(lambda _, n: client.post(url).status_code) == {200: 1, 409: CLIENTS - 1}
     assert stock_of("MUG") == 10
+
+
+def test_a_product_is_deleted_once_and_stays_deleted_whoever_changes_it_meanwhile() -> None:
+    add_product("MUG", stock=1000)
+    staff = client_of(add_user("boss", is_staff=True))
+    ways: list[Callable[[], Any]] = [
+        lambda: staff.delete("/products/MUG/"),
+        lambda: staff.patch("/products/MUG/", {"price": "12.00"}, format="json"),
+        lambda: staff.post("/products/MUG/stock/", {"change": 1}, format="json"),
+    ]
+    statuses = at_once(lambda _, n: int(ways[n % len(ways)]().status_code))
+    assert set(statuses) <= {200, 204, 404}
+    assert statuses[204] == 1
+    assert not Product.objects.exists()
 
 
 def test_a_product_is_either_ordered_or_deleted() -> None:
