@@ -44,6 +44,11 @@ BROKEN_EXIT_STATUS = 70
 #: short runs again.
 STOP_SECONDS = 10.0
 
+#: Held while the watchdog looks, and by whoever forks. A pool process that is forked while another thread is inside of
+#: a database's client inherits the locks of that client, held for ever, and waits for them with its first task.
+LOOKING = threading.Lock()
+os.register_at_fork(before=LOOKING.acquire, after_in_parent=LOOKING.release, after_in_child=LOOKING.release)
+
 #: Looks in a row that must find the worker deaf.
 DEAF_LOOKS = 2
 
@@ -182,13 +187,14 @@ class Watch(threading.Thread):
     def run(self) -> None:
         self.heart.touch()
         while not self.ended.wait(settings.OUTBOX.heartbeat_seconds):
-            try:
-                self._look()
-            except Error as error:
-                logger.warning("No heartbeat: the database does not answer (%s)", str(error).strip())
-            finally:
-                # Not kept open: the pool may fork at any time, and a child must not inherit it.
-                connection.close()
+            with LOOKING:
+                try:
+                    self._look()
+                except Error as error:
+                    logger.warning("No heartbeat: the database does not answer (%s)", str(error).strip())
+                finally:
+                    # Not kept open: the pool may fork at any time, and a child must not inherit it.
+                    connection.close()
 
     def _look(self) -> None:
         queues = sorted(self.consumer.app.amqp.queues.consume_from)
