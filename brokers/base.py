@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from kombu import Queue
+from kombu.utils.imports import symbol_by_name
 from pydantic import BeforeValidator, FilePath
 
 from brokers.errors import BrokerError
@@ -100,6 +101,8 @@ class BrokerProfile(EnvSettings):
     """URL schemes that mean this broker, the usual one first; those it has to refuse are included."""
     compose_service: ClassVar[str]
     """What the broker is called in its compose file."""
+    error_reader: ClassVar[str] = "brokers.library_errors:LibraryErrors"
+    """The class of `library_errors`, by name: it and the client are imported once there is an error to read."""
 
     counts_unacknowledged: ClassVar[bool] = True
     """Whether `depth` knows how many messages are with workers."""
@@ -133,7 +136,8 @@ class BrokerProfile(EnvSettings):
     @property
     def library_errors(self) -> LibraryErrors:
         """How to read what the library that talks to the broker raises."""
-        return LibraryErrors()
+        reader: LibraryErrors = symbol_by_name(self.error_reader)()
+        return reader
 
     def with_url(self, url: str) -> Self:
         """Return this profile with the URL that CELERY_BROKER_URL holds.

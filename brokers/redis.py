@@ -12,7 +12,6 @@ from pydantic_settings import SettingsConfigDict
 from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.errors import BrokerRefusedError
-from brokers.library_errors import LibraryErrors
 from brokers.publishing import publish_pipelined
 from brokers.redis_server import count, inspect_server, is_cluster
 from brokers.redis_url import CLUSTER_CURE, NO_CLUSTER, SCHEMES, parse_redis_url
@@ -31,6 +30,7 @@ class RedisProfile(ChannelProfile):
     title: ClassVar[str] = "Redis"
     schemes: ClassVar[tuple[str, ...]] = SCHEMES
     compose_service: ClassVar[str] = "redis"
+    error_reader: ClassVar[str] = "brokers.redis_errors:RedisErrors"
 
     url: SecretUrl = SecretUrl("redis://localhost:6379/0")
     """Where Redis is: redis://, rediss:// (TLS; the server's certificate is always verified), unix:// for a socket
@@ -83,12 +83,6 @@ class RedisProfile(ChannelProfile):
     @property
     def access_hint(self) -> str:
         return f"Check user, password and database in {self.variable_of('url')}."
-
-    @property
-    def library_errors(self) -> LibraryErrors:
-        from brokers.redis_errors import RedisErrors  # not above: it loads redis-py
-
-        return RedisErrors()
 
     @property
     def _scheme(self) -> str:

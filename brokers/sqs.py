@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import PrivateAttr
 
 from brokers.base import STEP_SECONDS, Depth, Finding
-from brokers.library_errors import LibraryErrors, broker_errors
+from brokers.library_errors import broker_errors
 from brokers.publishing import publish_to_sqs
 from brokers.sqs_predefined import QUEUE_NAME, PredefinedQueues
 from brokers.sqs_settings import SQSSettings
@@ -60,12 +60,6 @@ class SQSProfile(SQSSettings):
         # One attempt: whoever publishes or polls tries again anyway, and knows better when.
         retries = {"total_max_attempts": 1}
         return {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "retries": retries}
-
-    @property
-    def library_errors(self) -> LibraryErrors:
-        from brokers.sqs_errors import SQSErrors  # not above: it loads boto
-
-        return SQSErrors()
 
     @cached_property
     def queues(self) -> "SQSQueues":

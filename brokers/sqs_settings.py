@@ -24,6 +24,7 @@ class SQSSettings(BrokerProfile):
     title: ClassVar[str] = "SQS"
     schemes: ClassVar[tuple[str, ...]] = ("sqs",)
     compose_service: ClassVar[str] = "elasticmq"
+    error_reader: ClassVar[str] = "brokers.sqs_errors:SQSErrors"
     depth_is_exact: ClassVar[bool] = False
 
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "eu-central-1"

@@ -55,26 +55,25 @@ os.wait()
 """
 
 
-def test_no_process_is_forked_while_the_watchdog_uses_the_database(tmp_path: Path) -> None:
-    """On SQLite, 5 of 8 processes that were forked so waited for ever with their first statement."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORKING],
+def run(program: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `program` in a process of its own, as the service would."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
         cwd=PROJECT_ROOT,
-        env=child_environment(tmp_path, OUTBOX_HEARTBEAT_SECONDS="1"),
+        env=child_environment(home, **variables),
         capture_output=True,
         text=True,
         timeout=60,
     )
+
+
+def test_no_process_is_forked_while_the_watchdog_uses_the_database(tmp_path: Path) -> None:
+    """On SQLite, 5 of 8 processes that were forked so waited for ever with their first statement."""
+    done = run(FORKING, tmp_path, OUTBOX_HEARTBEAT_SECONDS="1")
     assert done.stdout.split() == ["looked", "forked"], done.stderr
 
 
 def test_a_worker_that_cannot_stop_after_an_error_is_ended(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", STUCK],
-        cwd=PROJECT_ROOT,
-        env=child_environment(tmp_path),
-        capture_output=True,
-        timeout=60,
-    )
+    ended = run(STUCK, tmp_path)
     assert ended.returncode == BROKEN_EXIT_STATUS, ended.stderr
-    assert b"after an error: ending at once." in ended.stdout + ended.stderr
+    assert "after an error: ending at once." in ended.stdout + ended.stderr
