@@ -76,7 +76,7 @@ audit: install ## Look for known vulnerabilities in what is locked, and for unsa
 	@mkdir -p var
 	@$(UV) export --frozen --quiet --no-emit-project --all-extras --all-groups --output-file var/locked.txt
 	@$(UV) tool run --quiet pip-audit@2.10.1 --disable-pip --progress-spinner off --requirement var/locked.txt
-	@$(UV) tool run --quiet bandit@1.9.4 --quiet --severity-level high --recursive app brokers console orders outbox settings
+	@$(UV) tool run --quiet bandit@1.9.4 --quiet --severity-level high --recursive app brokers console orders outbox settings workers
 
 docs: install ## Write docs/settings.md, .env.example and docs/openapi.yaml anew
 	@$(PYTHON) manage.py config --write-docs

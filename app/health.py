@@ -12,7 +12,7 @@ from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from brokers import Finding
-from outbox.latest import Latest
+from console.latest import Latest
 
 Answer = Callable[[HttpRequest], HttpResponse]
 

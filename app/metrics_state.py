@@ -13,8 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from brokers import BrokerError, Depth
+from console.latest import Latest
 from console.overview import State, describe_status
-from outbox.latest import Latest
 
 #: How old an answer may be, and how long a scrape waits for a new one.
 EVERY_SECONDS, STALE_SECONDS, WAIT_SECONDS = 5, 15, 2

@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "outbox",
+    "workers",
     "orders",
     "console",
     "app",
@@ -236,12 +237,12 @@ if TELEMETRY.has_metrics:
 globals().update(
     {f"CELERY_{name.upper()}": value for name, value in BROKER_PROFILE.celery_settings(SERVICE.queues).items()}
 )
-CELERY_WORKER_CONSUMER = "outbox.worker:Consumer"
-CELERY_BEAT_SCHEDULER = "outbox.beat:OutboxScheduler"
+CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
+CELERY_BEAT_SCHEDULER = "workers.beat:OutboxScheduler"
 CELERY_RESULT_BACKEND = "outbox.results:LedgerBackend"
 CELERY_TIMEZONE = TIME_ZONE
-# Celery would open a database connection for each task, which costs more than most tasks do. `outbox/worker.py` closes
-# those that have failed or are too old, as Django does between requests.
+# Celery would open a database connection for each task, which costs more than most tasks do. `workers/consumer.py`
+# closes those that have failed or are too old, as Django does between requests.
 CELERY_DB_REUSE_MAX = sys.maxsize
 if SERVICE.celery_result_backend:
     CELERY_RESULT_BACKEND = SERVICE.celery_result_backend.get_secret_value()

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from benchmarks import plain, work
 from benchmarks.compare import PLAIN, Outcome, against_plain
-from outbox.relay import Relay, drain
+from workers.relay import Relay, drain
 
 #: How much of a window plain Celery publishes in a round: enough to be measured, and as long as the relay's round.
 PLAIN_SHARE = 0.25

@@ -12,7 +12,7 @@ from benchmarks import plain, tasks
 from brokers.channel import ChannelProfile
 from brokers.sqs import SQSProfile
 from outbox.models import Message
-from outbox.relay import Relay
+from workers.relay import Relay
 
 #: The queue of our side; `plain.QUEUE` is the other's.
 QUEUE: Final[str] = settings.SERVICE.queues[0]

@@ -18,9 +18,9 @@ from app.processes import ChildProcess
 from benchmarks import work
 from benchmarks.compare import PLAIN, Outcome, against_plain
 from outbox.models import Message
-from outbox.relay import Relay, drain
 from settings import PROJECT_ROOT
 from tests.harness.waiting import wait_until
+from workers.relay import Relay, drain
 
 COMMAND = ["worker", "-l", "INFO", "--pool", "prefork", "--concurrency", "2", "--include", "benchmarks.tasks"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 from django.conf import settings
 
 from brokers import BrokerError, Depth, Finding
-from outbox.latest import Latest
+from console.latest import Latest
 
 #: Pages that are being looked at ask again every so many seconds. With the 3 s that one step towards a broker may take
 #: and the 2 s between two updates, whatever happens to the broker is on the page within 10 s.

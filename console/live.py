@@ -12,8 +12,8 @@ from django.template.loader import render_to_string
 from console.broker import BrokerLook, no_answer, watch_broker
 from console.charts import draw_latency, draw_throughput
 from console.last_hour import LastHour, Minute, database_time
+from console.latest import Latest
 from console.page import read_page
-from outbox.latest import Latest
 
 #: What was read is shown for at least so long, and, where the database is slow, for at most so long.
 SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 5.0

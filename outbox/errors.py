@@ -1,9 +1,4 @@
-"""What can be wrong with a task, as the outbox sees it.
-
-OutboxError
-├── OptionRefusedError   an option of `apply_async` that a row cannot keep
-└── SecondRelayError     a second relay on SQLite
-"""
+"""What can be wrong with a task, as the outbox sees it."""
 
 from smtplib import SMTPRecipientsRefused, SMTPResponseException
 
@@ -13,16 +8,8 @@ from celery.exceptions import Reject
 SMTP_PERMANENT = 500
 
 
-class OutboxError(Exception):
-    """Base of the outbox's own errors."""
-
-
-class OptionRefusedError(OutboxError, ValueError):
+class OptionRefusedError(ValueError):
     """Raised by `apply_async` for an option that the ledger cannot keep; nothing has been enqueued."""
-
-
-class SecondRelayError(OutboxError):
-    """Raised when a relay starts beside another one on SQLite."""
 
 
 def is_permanent(error: BaseException) -> bool:

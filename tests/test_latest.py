@@ -4,7 +4,7 @@ import threading
 import time
 from itertools import count
 
-from outbox.latest import Latest
+from console.latest import Latest
 from tests.harness.waiting import wait_until
 
 

@@ -15,11 +15,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from console import admin as outbox_admin
-from outbox import ledger, poison
-from outbox.checks import check_outbox
+from outbox import ledger
 from outbox.heartbeat import Heart
 from outbox.models import Heartbeat, Message, PoisonMessage
 from tests.outbox_rows import ERROR, TASK, add, die, publish, row, start, state
+from workers import poison
+from workers.checks import check_outbox
 
 pytestmark = pytest.mark.django_db
 
@@ -248,7 +249,7 @@ def test_a_part_of_celerys_own_is_an_error_with_the_cure(option: str, value: str
         current_app.conf[option] = before
     assert problem.id == id
     assert value in problem.msg
-    assert str(problem.hint).startswith(f"Set {option} to 'outbox.")
+    assert str(problem.hint).startswith(f"Set {option} to 'workers.")
 
 
 def test_a_task_class_of_celerys_own_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

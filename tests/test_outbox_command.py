@@ -20,13 +20,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models import F
 
-from outbox import ledger, poison
+from outbox import ledger
 from outbox.heartbeat import Heart
 from outbox.models import Heartbeat, Message
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
 from tests.harness.servers import Servers
 from tests.outbox_rows import ERROR, TASK, add, die, publish, row, start, state
+from workers import poison
 
 pytestmark = pytest.mark.django_db
 

@@ -3,11 +3,11 @@
 import os
 import time
 
-from outbox.worker import BROKEN_EXIT_STATUS
 from tests.harness.promise import assert_promise
 from tests.harness.site import PLACES, SHORT_WINDOWS, Site
 from tests.harness.trouble.apps import DEAFENING_SIGNAL
 from tests.harness.waiting import wait_until
+from workers.exits import BROKEN_EXIT_STATUS
 
 #: Longer than the watchdog waits.
 LONG_SECONDS = float(SHORT_WINDOWS["OUTBOX_DEAF_AFTER_SECONDS"]) + 3

@@ -89,7 +89,7 @@ def test_a_pool_process_dies_while_it_sends(site: Site) -> None:
 
 @pytest.mark.pools("prefork")
 def test_a_pool_dies_while_the_connection_is_cut(site: Site) -> None:
-    """Again and again: it takes both within a moment, see outbox/pool.py."""
+    """Again and again: it takes both within a moment, see workers/pool.py."""
     with site.same_worker():
         for _ in range(ROUNDS):
             signal_all(children(site.worker.pid), signal.SIGKILL)

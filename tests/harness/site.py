@@ -235,7 +235,7 @@ class Site:
     @contextmanager
     def same_worker(self, *, unless_deaf: bool = False) -> Iterator[None]:
         """The worker may not end while the block runs, unless its watchdog may end it: its process stays the same."""
-        from outbox.worker import BROKEN_EXIT_STATUS  # not above: pytest may read this file before Django is set up
+        from workers.exits import BROKEN_EXIT_STATUS  # not above: pytest may read this file before Django is set up
 
         ends_before = len(self.supervisor.ends_of(self.worker))
         yield

@@ -8,8 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from brokers.errors import BrokerError
-from outbox.errors import SecondRelayError
-from outbox.relay import Relay, drain, only_relay
+from workers.relay import Relay, SecondRelayError, drain, only_relay
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""Celery's prefork pool, mended. When the first test fails, Celery has mended it itself: then delete outbox/pool.py."""
+"""Celery's prefork pool, mended. When the first test fails, Celery has mended it itself: delete workers/pool.py."""
 
 import os
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 from celery.concurrency.asynpool import AsynPool
 from kombu.asynchronous import Hub
 
-from outbox.pool import RewatchingPool
+from workers.pool import RewatchingPool
 
 
 def watch_anew(kind: type[AsynPool]) -> bool:

@@ -1,6 +1,6 @@
-"""A Celery consumer that survives what a broker may hand it, and says when it no longer hears anything.
+"""A Celery consumer that survives what a broker may hand it.
 
-    worker_consumer = "outbox.worker:Consumer"
+    worker_consumer = "workers.consumer:Consumer"
 
 Celery's own dies of a message without an id or with a body of another shape, and again after each restart, because
 the message comes back. This one keeps such a message in the database, acknowledges it and goes on.
@@ -8,26 +8,24 @@ the message comes back. This one keeps such a message in the database, acknowled
 
 import logging
 import os
-import threading
-import time
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
 from celery.signals import task_postrun, task_prerun, worker_process_init, worker_shutdown
 from celery.worker import consumer as celery_consumer
-from celery.worker import state
 from celery.worker.state import maybe_shutdown
 from django.conf import settings
-from django.db import Error, close_old_connections, connection
+from django.db import close_old_connections
 from kombu.message import Message as BrokerMessage
 
-from brokers.errors import BrokerError
 from brokers.library_errors import as_broker_error
-from outbox import instruments, ledger, poison, pool
-from outbox.admission import admit
-from outbox.heartbeat import Heart
+from outbox import instruments
+from workers import poison, pool
+from workers.admission import admit
+from workers.exits import end_soon
+from workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -35,22 +33,6 @@ pool.install()
 
 # Celery announces a future default at every lost connection, although brokers/base.py sets the option.
 warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)
-
-#: Exit status of a worker that cannot go on (EX_SOFTWARE): its supervisor starts a new one.
-BROKEN_EXIT_STATUS = 70
-
-#: How long a worker may take to stop after an error that it does not survive, or when it is told to stop at once.
-#: Celery waits for its pool, which may have come to harm, and for its broker, which may be frozen. A task that is cut
-#: short runs again.
-STOP_SECONDS = 10.0
-
-#: Held while the watchdog looks, and by whoever forks. A pool process that is forked while another thread is inside of
-#: a database's client inherits the locks of that client, held for ever, and waits for them with its first task.
-LOOKING = threading.Lock()
-os.register_at_fork(before=LOOKING.acquire, after_in_parent=LOOKING.release, after_in_child=LOOKING.release)
-
-#: Looks in a row that must find the worker deaf.
-DEAF_LOOKS = 2
 
 
 @worker_process_init.connect
@@ -61,20 +43,6 @@ def leave_process_group(**_: Any) -> None:
     worker waits for them to finish.
     """
     os.setpgrp()
-
-
-def end_process(reason: str) -> NoReturn:
-    """End at once. Not by a signal: a worker in such a state may never get round to handling one."""
-    logger.critical("%s: ending at once.", reason)
-    logging.shutdown()
-    os._exit(BROKEN_EXIT_STATUS)
-
-
-def end_soon(cause: str) -> None:
-    """End in STOP_SECONDS if this process is then still there."""
-    end = threading.Timer(STOP_SECONDS, end_process, [f"Still here {STOP_SECONDS:.0f} s after {cause}"])
-    end.daemon = True
-    end.start()
 
 
 def look_after_connections() -> None:
@@ -101,10 +69,9 @@ class Consumer(celery_consumer.Consumer):
         without = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         kwargs["worker_options"] = {**(worker_options or {}), **without}
         super().__init__(*args, **kwargs)
-        self.heard_at = time.monotonic()
-        self.watch = Watch(self)
-        self.watch.start()
-        worker_shutdown.connect(self.watch.stop, weak=False)
+        self.watchdog = Watchdog(self)
+        self.watchdog.start()
+        worker_shutdown.connect(self.watchdog.stop, weak=False)
         look_after_connections()
         instruments.started("worker")
 
@@ -135,12 +102,12 @@ class Consumer(celery_consumer.Consumer):
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[BrokerMessage], Any]:
         """Celery's handler of one delivered message, which lets no message end the worker."""
         handle = super().create_task_handler(*args, **kwargs)
-        self.heard_at = time.monotonic()
+        self.watchdog.heard()
         # kombu counts KeyError among them on Redis: a worker would reconnect, be handed the message again, and so on.
         away: tuple[Any, ...] = (OSError, *(each for each in self.connection_errors if each is not KeyError))
 
         def on_task_received(message: BrokerMessage) -> None:
-            self.heard_at = time.monotonic()
+            self.watchdog.heard()
             try:
                 admit(message, self.app.tasks)
                 handle(message)
@@ -163,67 +130,3 @@ class Consumer(celery_consumer.Consumer):
         # Not acknowledged if it could not be kept: the broker will hand it out again.
         if poison.keep(message, reason):
             message.ack_log_error(logger, self.connection_errors)
-
-
-class Watch(threading.Thread):
-    """Records the worker's heartbeat and ends the worker if it has gone deaf.
-
-    Deaf is a worker that is connected and has nothing to do, yet receives nothing for OUTBOX_DEAF_AFTER_SECONDS
-    although messages have waited in its queues for that long. Brokers' clients know several ways to get there.
-    """
-
-    def __init__(self, consumer: Consumer) -> None:
-        super().__init__(name="outbox-watch", daemon=True)
-        self.consumer = consumer
-        self.heart = Heart("worker", every_seconds=0)
-        self.looks = 0
-        self.ended = threading.Event()
-
-    def stop(self, **_: Any) -> None:
-        """Take the heartbeat away: the worker ends on purpose."""
-        self.ended.set()
-        self.heart.stop()
-
-    def run(self) -> None:
-        self.heart.touch()
-        while not self.ended.wait(settings.OUTBOX.heartbeat_seconds):
-            with LOOKING:
-                try:
-                    self._look()
-                except Error as error:
-                    logger.warning("No heartbeat: the database does not answer (%s)", str(error).strip())
-                finally:
-                    # Not kept open: the pool may fork at any time, and a child must not inherit it.
-                    connection.close()
-
-    def _look(self) -> None:
-        queues = sorted(self.consumer.app.amqp.queues.consume_from)
-        running = [request.id for request in tuple(state.active_requests)]
-        self.heart.beat(
-            queues=queues,
-            broker=settings.BROKER_PROFILE.name,
-            pool=self.consumer.pool.__class__.__module__.rpartition(".")[2],
-            connected=bool(self.consumer.connection),
-            done=sum(state.total_count.values()) - len(running),
-            running=running,
-        )
-        self.looks = self.looks + 1 if self._seems_deaf(queues) else 0
-        if self.looks >= DEAF_LOOKS:
-            silence_seconds = time.monotonic() - self.consumer.heard_at
-            end_process(f"Received nothing for {silence_seconds:.0f} s although messages wait in {', '.join(queues)}")
-
-    def _seems_deaf(self, queues: list[str]) -> bool:
-        silence_seconds = time.monotonic() - self.consumer.heard_at
-        patience_seconds = settings.OUTBOX.deaf_after_seconds
-        if silence_seconds < patience_seconds or not self.consumer.connection or state.reserved_requests:
-            return False
-        try:
-            return any(
-                ledger.waits_unclaimed(queue, seconds=patience_seconds)
-                and settings.BROKER_PROFILE.depth(queue).waiting > 0
-                for queue in queues
-            )
-        except BrokerError:
-            # Nobody hears anything from a broker that is away. Once it is back the worker has its time again.
-            self.consumer.heard_at = time.monotonic()
-            return False

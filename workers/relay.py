@@ -20,7 +20,6 @@ from brokers import BrokerProfile
 from brokers.errors import BrokerError, PublishError
 from brokers.wire import TaskMessage
 from outbox import instruments, ledger
-from outbox.errors import SecondRelayError
 from outbox.heartbeat import Heart
 from outbox.sql import is_postgresql
 from settings.outbox import OutboxSettings
@@ -29,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 #: How long the relay waits before it tries a broker or database again that was away: doubling between these.
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.25, 5.0
+
+
+class SecondRelayError(Exception):
+    """Raised when a relay starts beside another one on SQLite."""
 
 
 @dataclass

@@ -12,8 +12,8 @@ from django.db import connection
 #: Parts of Celery that must be ours: the check's id, the option, its value, and what happens otherwise.
 PARTS = [
     ("E001", "task_cls", "outbox.task:OutboxTask", ".delay() publishes at once, which no rollback undoes"),
-    ("E002", "worker_consumer", "outbox.worker:Consumer", "a message that cannot be read ends the worker"),
-    ("E003", "beat_scheduler", "outbox.beat:OutboxScheduler", "two beats enqueue everything twice"),
+    ("E002", "worker_consumer", "workers.consumer:Consumer", "a message that cannot be read ends the worker"),
+    ("E003", "beat_scheduler", "workers.beat:OutboxScheduler", "two beats enqueue everything twice"),
 ]
 
 

@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from outbox.worker import BROKEN_EXIT_STATUS
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
+from workers.exits import BROKEN_EXIT_STATUS
 
 #: An event loop that fails, and after it a wait for the pool that never ends.
 STUCK = """
@@ -14,15 +14,15 @@ import time
 import django
 django.setup()
 from celery.worker import consumer
-from outbox import worker
+from workers import consumer as ours, exits
 
 def fail(self):
     raise ValueError("the pool speaks in tongues")
 
 consumer.Consumer.start = fail
-worker.STOP_SECONDS = 0.2
+exits.STOP_SECONDS = 0.2
 try:
-    worker.Consumer.__new__(worker.Consumer).start()
+    ours.Consumer.__new__(ours.Consumer).start()
 except ValueError:
     time.sleep(60)
 """
@@ -35,7 +35,7 @@ import threading
 import time
 import django
 django.setup()
-from outbox import worker
+from workers.watchdog import Watchdog
 
 begun = threading.Event()
 
@@ -45,8 +45,8 @@ def look(self):
     print("looked", flush=True)
     self.ended.set()
 
-worker.Watch._look = look
-worker.Watch(None).start()
+Watchdog._look = look
+Watchdog(None).start()
 begun.wait()
 if not os.fork():
     print("forked", flush=True)

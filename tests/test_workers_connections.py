@@ -9,7 +9,7 @@ from django.db import close_old_connections, connection
 
 from app.celery import app
 from outbox.tasks import prune_messages
-from outbox.worker import look_after_connections
+from workers.consumer import look_after_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
