@@ -8,6 +8,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as default_policy
 from enum import Enum
+from functools import cached_property
 from ssl import SSLContext
 from typing import Any
 
@@ -40,11 +41,12 @@ class Mail:
     recipients: tuple[str, ...]
     message: EmailMessage
 
-    @property
+    # Once each: to parse a header takes a while, and the record is read again and again.
+    @cached_property
     def subject(self) -> str:
         return str(self.message["Subject"])
 
-    @property
+    @cached_property
     def message_id(self) -> str:
         return str(self.message["Message-ID"])
 
