@@ -34,6 +34,9 @@ pool.install()
 # Celery announces a future default at every lost connection, although brokers/base.py sets the option.
 warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)
 
+#: How long a message that cannot be read waits for a database that is away.
+KEEP_AGAIN_SECONDS = 1.0
+
 
 @worker_process_init.connect
 def leave_process_group(**_: Any) -> None:
@@ -127,6 +130,14 @@ class Consumer(celery_consumer.Consumer):
         self._put_aside(message, f"is not a valid task: {exc}")
 
     def _put_aside(self, message: BrokerMessage, reason: str) -> None:
-        # Not acknowledged if it could not be kept: the broker will hand it out again.
         if poison.keep(message, reason):
             message.ack_log_error(logger, self.connection_errors)
+        else:
+            # Not acknowledged, it takes one of the places a worker has for messages: with none left it hears nothing.
+            again = (self._put_aside_again, message, reason, self.connection)
+            self.timer.call_after(KEEP_AGAIN_SECONDS, self.call_soon, again)
+
+    def _put_aside_again(self, message: BrokerMessage, reason: str, connection: Any) -> None:
+        # On another connection it would not be this message: the broker hands it out again.
+        if connection is self.connection:
+            self._put_aside(message, reason)

@@ -40,8 +40,9 @@ def keep_raw(body: bytes, reason: str, *, queue: str = "", headers: str = "") ->
         )
         if not new:
             PoisonMessage.objects.filter(pk=stored.pk).update(times=F("times") + 1, last_seen_at=Now())
-    except Error:
-        logger.exception("A message that cannot be read (%s) could not be kept either", reason)
+    except Error as error:
+        problem = str(error).strip()
+        logger.warning("A message that cannot be read waits: the database does not answer (%s)", problem)
         connection.close()
         return False
     logger.error("Kept a message that cannot be read (%s): manage.py outbox poison shows it", ascii(reason))

@@ -104,3 +104,20 @@ def test_many_at_once_do_not_take_the_workers_places(site: Site) -> None:
         assert_promise(site)
 
     assert len(Ledger(site.database).poison()) - len(known) == 50
+
+
+@pytest.mark.pools("prefork")
+def test_many_that_come_while_the_database_is_away_do_not_make_the_worker_deaf(site: Site) -> None:
+    ledger = Ledger(site.database)
+    known = ledger.poison()
+    with site.same_worker():
+        site.database_network.refuse()
+        for number in range(10):
+            push_garbage(site.service, f"garbage in bad times {number} {uuid4()}".encode())
+        wait_until(lambda: "cannot be read waits" in site.worker.output, "a message that could not be kept")
+        site.database_network.heal()
+        site.service.shop.order()
+        assert_promise(site)
+        wait_until(lambda: len(ledger.poison().keys() - known) == 10, "ten messages that are kept")
+
+    assert [row["times"] for key, row in ledger.poison().items() if key not in known] == [1] * 10
