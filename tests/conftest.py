@@ -9,7 +9,8 @@
 
 A test that needs a broker *and* a database runs on every broker with PostgreSQL, and on the first one with SQLite too:
 no code depends on both choices at once. A test of Django's own kind (`db`, `@pytest.mark.django_db`) runs on both
-databases. `--broker=redis,sqs` and `--database=sqlite` leave the others out.
+databases. The markers `brokers` and `databases` name those that a test is about; `--broker=redis,sqs` and
+`--database=sqlite` leave the others out.
 """
 
 import os
@@ -88,11 +89,11 @@ def chosen(config: pytest.Config, option: str) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Multiply a test by the brokers and databases it asks for."""
     wanted = set(metafunc.fixturenames)
-    brokers, databases = chosen(metafunc.config, "broker"), chosen(metafunc.config, "database")
+    brokers, databases = about(metafunc, "broker"), about(metafunc, "database")
     if {"broker", "database"} <= wanted:
-        main = "postgresql" if "postgresql" in databases else databases[0]
-        pairs = [(broker, main) for broker in brokers]
-        pairs += [(brokers[0], database) for database in databases if database != main]
+        main = "postgresql" if "postgresql" in databases else (*databases, None)[0]
+        pairs = [(broker, main) for broker in brokers if main]
+        pairs += [(brokers[0], database) for database in databases if database != main and brokers]
         metafunc.parametrize("broker, database", pairs, indirect=True)
     elif "broker" in wanted:
         metafunc.parametrize("broker", brokers, indirect=True)
@@ -100,9 +101,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", databases, indirect=True)
     if wanted & {"db", "transactional_db"} or metafunc.definition.get_closest_marker("django_db"):
         metafunc.fixturenames.append("django_database")
-        marker = metafunc.definition.get_closest_marker("databases")
-        kinds = [each for each in databases if marker is None or each in marker.args]
-        metafunc.parametrize("django_database", kinds, indirect=True, scope="session")
+        metafunc.parametrize("django_database", databases, indirect=True, scope="session")
+
+
+def about(metafunc: pytest.Metafunc, option: str) -> list[str]:
+    """What was chosen of the brokers or databases that a test is about: all, or those that its marker names."""
+    marker = metafunc.definition.get_closest_marker(f"{option}s")
+    return [name for name in chosen(metafunc.config, option) if marker is None or name in marker.args]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

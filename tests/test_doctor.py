@@ -22,7 +22,7 @@ from outbox.heartbeat import Heart
 from outbox.models import Heartbeat, Message
 from settings import PROJECT_ROOT
 from tests.harness.broker_settings import misconfigured
-from tests.harness.databases import Database, PostgresDatabase
+from tests.harness.databases import PostgresDatabase
 from tests.harness.service import Service
 from tests.harness.smtp import MailServer
 from tests.harness.tls import Authority
@@ -94,6 +94,7 @@ def test_a_service_in_operation_is_well(service: Service) -> None:
     assert "hunter2" not in str(diagnosis)
 
 
+@pytest.mark.brokers("redis")
 def test_each_trouble_has_a_cure_and_each_kind_of_process_that_is_missing_is_named(prepared: Service) -> None:
     diagnosis = diagnose(prepared)
 
@@ -108,6 +109,7 @@ def test_each_trouble_has_a_cure_and_each_kind_of_process_that_is_missing_is_nam
 # --- the broker -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.databases("postgresql")
 @pytest.mark.parametrize("fault", ["stopped", "frozen"])
 def test_a_broker_that_is_away_is_named_with_its_cure(fault: str, prepared: Service, broker: EmbeddedBroker) -> None:
     broker.stop() if fault == "stopped" else broker.freeze()
@@ -120,6 +122,7 @@ def test_a_broker_that_is_away_is_named_with_its_cure(fault: str, prepared: Serv
     assert ("connection refused" if fault == "stopped" else "no answer") in diagnosis
 
 
+@pytest.mark.databases("postgresql")
 def test_a_misconfigured_broker_is_named_with_its_cure(prepared: Service) -> None:
     with misconfigured(prepared) as (words, cure):
         diagnosis = diagnose(prepared)
@@ -131,9 +134,9 @@ def test_a_misconfigured_broker_is_named_with_its_cure(prepared: Service) -> Non
 # --- the database -----------------------------------------------------------------------------------------------------
 
 
-def test_a_frozen_database_is_named_and_so_is_the_rest(prepared: Service, database: Database) -> None:
-    if not isinstance(database, PostgresDatabase):
-        return  # a file cannot be frozen
+@pytest.mark.brokers("redis")
+@pytest.mark.databases("postgresql")  # a file cannot be frozen
+def test_a_frozen_database_is_named_and_so_is_the_rest(prepared: Service, database: PostgresDatabase) -> None:
     try:
         database.server.freeze()
         diagnosis = diagnose(prepared)
@@ -143,9 +146,9 @@ def test_a_frozen_database_is_named_and_so_is_the_rest(prepared: Service, databa
     assert any(each["area"] == "broker" and each["level"] == "ok" for each in diagnosis.findings)
 
 
-def test_what_breaks_a_promise_of_postgresql_is_named(prepared: Service, database: Database) -> None:
-    if not isinstance(database, PostgresDatabase):
-        return
+@pytest.mark.brokers("redis")
+@pytest.mark.databases("postgresql")
+def test_what_breaks_a_promise_of_postgresql_is_named(prepared: Service, database: PostgresDatabase) -> None:
     name = database.url.rpartition("/")[2]
     database.server.execute("ALTER DATABASE {} SET default_transaction_isolation = 'serializable'", name)
     database.server.execute("ALTER DATABASE {} SET synchronous_commit = 'off'", name)

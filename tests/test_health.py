@@ -14,7 +14,7 @@ import requests
 from app.embedded import EmbeddedBroker
 from settings import PROJECT_ROOT
 from tests.harness.broker_settings import misconfigured
-from tests.harness.databases import Database, PostgresDatabase
+from tests.harness.databases import PostgresDatabase
 from tests.harness.service import Service
 from tests.harness.waiting import wait_until
 
@@ -52,6 +52,7 @@ def ready_service(service: Service) -> Service:
     return service
 
 
+@pytest.mark.databases("postgresql")
 @pytest.mark.parametrize("fault", ["stopped", "frozen"])
 def test_a_broker_that_is_away_is_named_with_its_cure_and_the_service_is_ready(
     fault: str, ready_service: Service, broker: EmbeddedBroker
@@ -62,14 +63,15 @@ def test_a_broker_that_is_away_is_named_with_its_cure_and_the_service_is_ready(
     ready_service.shop.order()
 
 
+@pytest.mark.databases("postgresql")
 def test_a_misconfigured_broker_is_named_with_its_cure(ready_service: Service, broker: EmbeddedBroker) -> None:
     with misconfigured(ready_service) as (words, cure):
         assert_names(ready_service, words, cure)
 
 
-def test_without_its_database_it_is_not_ready_but_alive(service: Service, database: Database) -> None:
-    if not isinstance(database, PostgresDatabase):
-        return  # a file cannot be frozen
+@pytest.mark.brokers("redis")
+@pytest.mark.databases("postgresql")  # a file cannot be frozen
+def test_without_its_database_it_is_not_ready_but_alive(service: Service, database: PostgresDatabase) -> None:
     service.start_web()
     try:
         database.server.freeze()

@@ -107,6 +107,7 @@ def test_one_order_is_one_trace_one_trail_in_the_logs_and_counted(
     assert "anybroker_settle_seconds_count 1.0" in worked
 
 
+@pytest.mark.databases("postgresql")
 def test_a_frozen_broker_does_not_keep_a_scrape_waiting(service: Service, broker: EmbeddedBroker) -> None:
     service.env.update(METRICS_NETWORKS="127.0.0.0/8")
     service.start_web()
@@ -118,6 +119,8 @@ def test_a_frozen_broker_does_not_keep_a_scrape_waiting(service: Service, broker
     assert "anybroker_database_up 1.0" in answer.text
 
 
+@pytest.mark.brokers("redis")
+@pytest.mark.databases("postgresql")
 def test_metrics_are_for_those_who_may_read_them(service: Service) -> None:
     service.env.update(METRICS_TOKEN=TOKEN, METRICS_NETWORKS="10.0.0.0/8")
     service.start_web()
@@ -128,6 +131,8 @@ def test_metrics_are_for_those_who_may_read_them(service: Service) -> None:
     assert requests.get(url, headers=BEARER, timeout=10).status_code == 200
 
 
+@pytest.mark.brokers("redis")
+@pytest.mark.databases("postgresql")
 def test_a_port_that_is_taken_ends_the_relay_with_its_name(service: Service) -> None:
     service.env.update(METRICS_TOKEN=TOKEN)
     web = service.start_web()
