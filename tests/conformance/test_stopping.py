@@ -31,7 +31,7 @@ def count_ends(site: Site, *names: str) -> int:
 
 def test_everything_is_told_to_stop_under_load_and_started_again(site: Site) -> None:
     ends = len(site.supervisor.ends)
-    with site.customer(every_seconds=0.05) as customer:
+    with site.customer(every_seconds=0.1) as customer:
         for _ in range(2):
             customer.wait_for(customer.accepted + 20)
             expected = count_ends(site, *EVERYBODY) + len(EVERYBODY)
@@ -68,7 +68,7 @@ def test_a_signal_to_the_whole_group_lets_the_email_that_is_being_sent_end(site:
 
 
 def test_a_worker_that_has_to_stop_at_once_leaves_its_work_to_the_next_one(site: Site) -> None:
-    with site.customer(every_seconds=0.05) as customer:
+    with site.customer(every_seconds=0.1) as customer:
         customer.wait_for(10)
         with site.interrupted():
             ends = count_ends(site, "worker")
@@ -81,7 +81,7 @@ def test_a_worker_that_has_to_stop_at_once_leaves_its_work_to_the_next_one(site:
 
 
 def test_a_worker_that_has_to_stop_at_once_does_not_wait_for_a_frozen_broker(site: Site) -> None:
-    with site.customer(every_seconds=0.05) as customer:
+    with site.customer(every_seconds=0.1) as customer:
         customer.wait_for(10)
         with site.interrupted():
             ends = count_ends(site, "worker")
