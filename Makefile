@@ -9,9 +9,9 @@ UV := $(shell command -v uv || echo var/tools/bin/uv)
 PYTHON := .venv/bin/python
 # Most tests wait for something; each of these processes has servers of its own. `make test ARGS="-n 0 ..."` runs one.
 PYTEST := $(PYTHON) -m pytest --dist loadgroup
-# A running service and several seconds each.
-WATCHING := tests/journey/test_first_run.py tests/journey/test_broker_down.py tests/test_doctor.py tests/test_health.py \
-	tests/test_telemetry.py tests/test_schemathesis.py tests/browser
+# A running service and several seconds each. The longest first, so that all processes end at about the same time.
+WATCHING := tests/browser tests/journey/test_first_run.py tests/test_schemathesis.py tests/journey/test_broker_down.py \
+	tests/test_doctor.py tests/test_health.py tests/test_telemetry.py
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help

@@ -34,7 +34,7 @@ pool.install()
 # Celery announces a future default at every lost connection, although brokers/base.py sets the option.
 warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)
 
-#: How long a message that cannot be read waits for a database that is away.
+#: How long messages that cannot be read wait before a database that is away is tried again.
 KEEP_AGAIN_SECONDS = 1.0
 
 
@@ -72,6 +72,7 @@ class Consumer(celery_consumer.Consumer):
         without = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         kwargs["worker_options"] = {**(worker_options or {}), **without}
         super().__init__(*args, **kwargs)
+        self.unreadable: list[tuple[BrokerMessage, str]] = []
         self.watchdog = Watchdog(self)
         self.watchdog.start()
         worker_shutdown.connect(self.watchdog.stop, weak=False)
@@ -106,6 +107,8 @@ class Consumer(celery_consumer.Consumer):
         """Celery's handler of one delivered message, which lets no message end the worker."""
         handle = super().create_task_handler(*args, **kwargs)
         self.watchdog.heard()
+        # Those of a connection that was lost are no longer ours: the broker hands them out again.
+        self.unreadable = []
         # kombu counts KeyError among them on Redis: a worker would reconnect, be handed the message again, and so on.
         away: tuple[Any, ...] = (OSError, *(each for each in self.connection_errors if each is not KeyError))
 
@@ -130,14 +133,18 @@ class Consumer(celery_consumer.Consumer):
         self._put_aside(message, f"is not a valid task: {exc}")
 
     def _put_aside(self, message: BrokerMessage, reason: str) -> None:
-        if poison.keep(message, reason):
-            message.ack_log_error(logger, self.connection_errors)
-        else:
-            # Not acknowledged, it takes one of the places a worker has for messages: with none left it hears nothing.
-            again = (self._put_aside_again, message, reason, self.connection)
-            self.timer.call_after(KEEP_AGAIN_SECONDS, self.call_soon, again)
+        self.unreadable.append((message, reason))
+        if len(self.unreadable) == 1:
+            self._keep_unreadable(self.unreadable)
 
-    def _put_aside_again(self, message: BrokerMessage, reason: str, connection: Any) -> None:
-        # On another connection it would not be this message: the broker hands it out again.
-        if connection is self.connection:
-            self._put_aside(message, reason)
+    def _keep_unreadable(self, messages: list[tuple[BrokerMessage, str]]) -> None:
+        """Keep and acknowledge each of `messages`; while the database is away, try again with the first one.
+
+        Until then each takes one of the places that a worker has for messages: with none left it would hear nothing.
+        """
+        while messages and messages is self.unreadable:
+            if not poison.keep(*messages[0]):
+                self.timer.call_after(KEEP_AGAIN_SECONDS, self.call_soon, (self._keep_unreadable, messages))
+                return
+            message, _ = messages.pop(0)
+            message.ack_log_error(logger, self.connection_errors)
