@@ -39,7 +39,7 @@ run: install ## Start everything: an embedded broker, SQLite, web, worker and be
 	@$(PYTHON) -m app.first_run --broker $(BROKER) --port $(PORT)
 
 order: install ## Post a sample order to the running service and show its e-mail
-	@$(PYTHON) -m app.sample_order --port $(PORT)
+	@$(PYTHON) -m app.first_run.sample_order --port $(PORT)
 
 test: install ## Run the tests on real brokers and databases (ARGS="-k name" for some)
 	@$(PYTEST) -n 3 --ignore tests/conformance $(WATCHING:%=--ignore %) $(ARGS)

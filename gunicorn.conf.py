@@ -22,7 +22,7 @@ except SettingsError as error:
 
 
 def write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
-    """Answer what cannot be passed on to Django (a malformed or too long request) as `app/problems.py` would."""
+    """Answer what cannot be passed on to Django (a malformed or too long request) as `app/api/problems.py` would."""
     code = reason.lower().replace(" ", "_")
     problem = {"type": "about:blank", "title": reason, "status": status, "code": code, "detail": message or reason}
     body = json.dumps(problem)

@@ -6,9 +6,7 @@ class ServiceConfig(AppConfig):
     name = "app"
 
     def ready(self) -> None:
-        from app import (
-            checks,  # noqa: F401 - registers them
-            telemetry,
-        )
+        from app import checks  # noqa: F401 - registers them
+        from app.telemetry.install import install
 
-        telemetry.install(settings.TELEMETRY, environment=settings.SERVICE.environment)
+        install(settings.TELEMETRY, environment=settings.SERVICE.environment)

@@ -13,7 +13,7 @@ from celery.schedules import crontab
 from corsheaders.defaults import default_headers
 from csp.constants import NONE, SELF, UNSAFE_INLINE
 
-from app import logs
+from app.telemetry import logs
 from brokers import PROFILES, BrokerProfile, profile_class
 from settings import PROJECT_ROOT
 from settings.errors import SettingsError
@@ -72,11 +72,11 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "app.problems.ProblemMiddleware",
-    "app.limits.ThrottleMiddleware",
+    "app.api.problems.ProblemMiddleware",
+    "app.api.limits.ThrottleMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "app.slashes.SlashMiddleware",
+    "app.api.slashes.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -104,7 +104,7 @@ WSGI_APPLICATION = "app.wsgi.application"
 # The largest order has about 5 KB; a larger request than this is answered with 413 and not read.
 DATA_UPLOAD_MAX_MEMORY_SIZE: int | None = 1024 * 1024
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "app.reporting.NoURLs"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "app.telemetry.reporting.NoURLs"
 
 DATABASES = SERVICE.databases
 CACHES = SERVICE.caches
@@ -155,7 +155,7 @@ CORS_ALLOWED_ORIGINS = list(API.cors_allowed_origins)
 CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
 CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Location", "Retry-After"]
 
-#: Requests in a minute; 0 is no limit. `app/throttling.py` says who is counted how.
+#: Requests in a minute; 0 is no limit. `app/api/throttling.py` says who is counted how.
 THROTTLES = {
     "user": API.user_per_minute,
     "anonymous": API.anonymous_per_minute,
@@ -170,7 +170,7 @@ SIMPLE_JWT = {
     "BLACKLIST_AFTER_ROTATION": True,
     # A new password ends what was given for the old one.
     "CHECK_REVOKE_TOKEN": True,
-    "TOKEN_REFRESH_SERIALIZER": "app.tokens.RefreshSerializer",
+    "TOKEN_REFRESH_SERIALIZER": "app.api.tokens.RefreshSerializer",
 }
 
 REST_FRAMEWORK = {
@@ -181,12 +181,12 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PARSER_CLASSES": ["app.parsers.BoundedJSONParser"],
-    "DEFAULT_THROTTLE_CLASSES": ["app.throttling.SharedThrottle"],
+    "DEFAULT_PARSER_CLASSES": ["app.api.parsers.BoundedJSONParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["app.api.throttling.SharedThrottle"],
     # Whose address counts as the client's: without a proxy of ours, X-Forwarded-For is anybody's claim.
     "NUM_PROXIES": 1 if SERVICE.trust_proxy_headers else 0,
-    "EXCEPTION_HANDLER": "app.problems.describe_exception",
-    "DEFAULT_SCHEMA_CLASS": "app.schema.ServiceSchema",
+    "EXCEPTION_HANDLER": "app.api.problems.describe_exception",
+    "DEFAULT_SCHEMA_CLASS": "app.api.schema.ServiceSchema",
 }
 
 SPECTACULAR_SETTINGS = {
@@ -226,7 +226,7 @@ if TELEMETRY.has_metrics:
     share_metrics()
     MIDDLEWARE = [
         MIDDLEWARE[0],
-        "app.metrics.MetricsMiddleware",
+        "app.telemetry.metrics.MetricsMiddleware",
         "django_prometheus.middleware.PrometheusBeforeMiddleware",
         *MIDDLEWARE[1:],
         "django_prometheus.middleware.PrometheusAfterMiddleware",

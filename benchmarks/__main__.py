@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from app.embedded import EMBEDDED, EmbeddedBroker
+from app.first_run.embedded import EMBEDDED, EmbeddedBroker
 from benchmarks.compare import Outcome
 from benchmarks.machine import describe_machine
 from benchmarks.registry import SMALL_WINDOWS, SUBJECTS, Subject

@@ -9,7 +9,6 @@ from celery import Celery
 from django.conf import settings
 from kombu.utils.imports import symbol_by_name
 
-from brokers.mended import MENDED
 from brokers.urls import scheme_of
 
 #: Its own queue, so that neither side works for the other.
@@ -17,8 +16,9 @@ QUEUE = "bench-plain"
 
 
 def plain_settings() -> dict[str, Any]:
-    chosen: dict[str, Any] = settings.BROKER_PROFILE.celery_settings([QUEUE])
-    if mended := MENDED.get(scheme_of(chosen["broker_url"])):
+    profile = settings.BROKER_PROFILE
+    chosen: dict[str, Any] = profile.celery_settings([QUEUE])
+    if mended := profile.transports.get(scheme_of(chosen["broker_url"])):
         (original,) = symbol_by_name(mended).__bases__
         chosen["broker_transport"] = f"{original.__module__}:{original.__qualname__}"
     return {**chosen, "include": ["benchmarks.tasks"], "timezone": settings.TIME_ZONE}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.embedded import EMBEDDED, EmbeddedBroker
-from app.processes import Server
+from app.first_run.embedded import EMBEDDED, EmbeddedBroker
+from app.first_run.processes import Server
 from tests.harness.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.harness.postgres import OPTIONS, PostgresServer
 from tests.harness.requirements import POSTGRESQL, RABBITMQ, Requirement, Source

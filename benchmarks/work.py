@@ -10,7 +10,7 @@ from django.db import transaction
 from app.celery import app
 from benchmarks import plain, tasks
 from brokers.channel import ChannelProfile
-from brokers.sqs import SQSProfile
+from brokers.sqs.profile import SQSProfile
 from outbox.models import Message
 from workers.relay import Relay
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from app.processes import ChildProcess
+from app.first_run.processes import ChildProcess
 from benchmarks import work
 from benchmarks.compare import PLAIN, Outcome, against_plain
 from outbox.models import Message

@@ -101,6 +101,9 @@ class BrokerProfile(EnvSettings):
     """URL schemes that mean this broker, the usual one first; those it has to refuse are included."""
     compose_service: ClassVar[str]
     """What the broker is called in its compose file."""
+    transports: ClassVar[Mapping[str, str]] = {}
+    """kombu's transports that are mended, by the scheme of their URLs. By name, as kombu writes where a class is: a
+    process loads the client of its own broker only."""
     error_reader: ClassVar[str] = "brokers.library_errors:LibraryErrors"
     """The class of `library_errors`, by name: it and the client are imported once there is an error to read."""
 

@@ -1,7 +1,7 @@
 """What the libraries raise when a broker is away or says no, and how it becomes an error of ours.
 
 Their errors have no common base. kombu, and amqp beneath it, is part of every way to a broker; what a broker's own
-library adds is in `redis_errors.py` and `sqs_errors.py`, which only a process that uses that broker imports.
+library adds is in its folder's `errors.py`, which only a process that uses that broker imports.
 """
 
 import ssl

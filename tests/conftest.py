@@ -21,8 +21,8 @@ import django
 import pytest
 from pytest_django.plugin import DjangoDbBlocker
 
-from app import processes
-from app.embedded import EmbeddedBroker
+from app.first_run import processes
+from app.first_run.embedded import EmbeddedBroker
 from brokers import PROFILES
 from tests.harness.databases import Database
 from tests.harness.environment import isolate

@@ -17,7 +17,7 @@ from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 from kombu.pools import reset as forget_connections
 
-from app.embedded import EmbeddedBroker
+from app.first_run.embedded import EmbeddedBroker
 from brokers import BrokerError, BrokerProfile, BrokerUnreachableError, Finding, load_profile
 from brokers.base import STEP_SECONDS
 from tests.harness.environment import child_environment

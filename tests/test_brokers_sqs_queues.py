@@ -1,6 +1,6 @@
 """What SQS is asked for, which is paid for by the request."""
 
-from brokers.sqs_predefined import PredefinedQueues
+from brokers.sqs.predefined import PredefinedQueues
 
 
 def test_a_queue_is_looked_for_when_kombu_connects_and_not_again_for_each_message() -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.embedded import EmbeddedBroker
+from app.first_run.embedded import EmbeddedBroker
 from brokers import BrokerProfile, BrokerRefusedError, load_profile
 from tests.harness.tls import Authority, TlsProxy
 

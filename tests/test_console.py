@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from app.processes import find_free_port
+from app.first_run.processes import find_free_port
 from brokers import load_profile
 from console import views
 from console.last_hour import first_id_of

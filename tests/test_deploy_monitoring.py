@@ -47,8 +47,8 @@ def known_metrics() -> set[str]:
     from django_prometheus import middleware
     from prometheus_client import REGISTRY
 
-    from app import metrics
-    from app.metrics_state import describe_broker, describe_outbox
+    from app.telemetry import metrics
+    from app.telemetry.metrics_state import describe_broker, describe_outbox
     from brokers import Depth
     from console.overview import describe_status
 

@@ -16,7 +16,7 @@ import pytest
 from django.db.models import F
 
 from app.doctor import environment, mail, outbox, processes
-from app.embedded import EmbeddedBroker
+from app.first_run.embedded import EmbeddedBroker
 from brokers import Finding
 from outbox.heartbeat import Heart
 from outbox.models import Heartbeat, Message

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedBroker, EmbeddedRedis
-from app.processes import ChildProcess, Server, ServerError, find_free_port
+from app.first_run.embedded import EmbeddedBroker, EmbeddedRedis
+from app.first_run.processes import ChildProcess, Server, ServerError, find_free_port
 from brokers import BrokerProfile, load_profile
 from brokers.wire import TaskMessage
 from outbox.models import new_message_id
@@ -22,7 +22,7 @@ from tests.harness.waiting import wait_until
 ABANDON_A_BROKER = """
 import sys, time
 from pathlib import Path
-from app.embedded import EmbeddedRedis
+from app.first_run.embedded import EmbeddedRedis
 broker = EmbeddedRedis(Path(sys.argv[1]))
 broker.start()
 print(broker.processes[0].pid, flush=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from app.embedded import EmbeddedBroker
+from app.first_run.embedded import EmbeddedBroker
 from settings import PROJECT_ROOT
 from tests.harness.broker_settings import misconfigured
 from tests.harness.databases import PostgresDatabase

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from structlog.contextvars import bound_contextvars
 
-from app import logs
-from app.log_context import LogContext
+from app.telemetry import logs
+from app.telemetry.log_context import LogContext
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.exceptions import EncodeError
 
-from app.processes import find_free_port
+from app.first_run.processes import find_free_port
 from outbox import ledger, sql
 from outbox.models import Message
 from tests.outbox_rows import (

@@ -13,7 +13,7 @@ from django.test import Client, override_settings
 from django.urls import path
 from rest_framework.test import APIClient
 
-from app.parsers import MAX_LEVELS
+from app.api.parsers import MAX_LEVELS
 from app.urls import urlpatterns as service_urls
 from tests.orders_shop import add_product, add_user, client_of, tasks_run_at_once
 

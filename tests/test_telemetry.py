@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from app.embedded import EmbeddedBroker
-from app.processes import find_free_port
-from app.tracing import Tracing
+from app.first_run.embedded import EmbeddedBroker
+from app.first_run.processes import find_free_port
+from app.telemetry.tracing import Tracing
 from brokers.wire import TaskMessage
 from outbox.models import Message
 from settings import PROJECT_ROOT

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from django.test import override_settings
 from rest_framework.test import APIClient
 
-from app import throttling
+from app.api import throttling
 from app.models import Throttle
 from app.tasks import forget_expired
 from orders.models import Order
@@ -112,7 +112,7 @@ def test_an_order_is_answered_even_if_it_cannot_be_counted(monkeypatch: pytest.M
     def fail(key: str, limit: int) -> None:
         raise DatabaseError("no")
 
-    monkeypatch.setattr("app.limits.report", fail)
+    monkeypatch.setattr("app.api.limits.report", fail)
     add_product()
     with limits(orders=1):
         assert post_order(client_of(add_user()), {"MUG": 1}).status_code == 201

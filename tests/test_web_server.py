@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from app.processes import find_free_port
+from app.first_run.processes import find_free_port
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
 from tests.harness.waiting import wait_until

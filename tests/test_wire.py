@@ -16,8 +16,8 @@ import pytest
 from kombu import Connection, Consumer, Queue
 from kombu.message import Message
 
-from app.embedded import EmbeddedBroker
-from app.processes import ChildProcess
+from app.first_run.embedded import EmbeddedBroker
+from app.first_run.processes import ChildProcess
 from brokers import BrokerProfile, load_profile
 from brokers.errors import BrokerError, PublishError
 from brokers.wire import TaskMessage

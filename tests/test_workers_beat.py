@@ -23,7 +23,7 @@ from django.db import connection
 from kombu import Connection
 
 from app.celery import app
-from app.processes import find_free_port
+from app.first_run.processes import find_free_port
 from outbox.models import Heartbeat, Message
 from settings import PROJECT_ROOT
 from tests.harness.crowd import at_once

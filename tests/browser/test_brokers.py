@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EmbeddedBroker
+from app.first_run.embedded import EmbeddedBroker
 from tests.browser.visitor import Visitor
 from tests.harness.broker_settings import misconfigured
 from tests.harness.databases import Database

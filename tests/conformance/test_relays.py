@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.embedded import EmbeddedBroker
+from app.first_run.embedded import EmbeddedBroker
 from settings import PROJECT_ROOT
 from tests.harness.ledger import Ledger
 from tests.harness.promise import assert_promise

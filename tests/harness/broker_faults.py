@@ -13,9 +13,9 @@ from typing import Any
 import amqp
 import redis
 
-from app.embedded import PACKAGED_RABBITMQ
+from app.first_run.embedded import PACKAGED_RABBITMQ
 from brokers import QueueError
-from brokers.sqs import SQSProfile
+from brokers.sqs.profile import SQSProfile
 from tests.harness.docker import DockerRabbitMQ
 from tests.harness.site import Site
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import amqp
 import redis
 
-from brokers.sqs import SQSProfile
+from brokers.sqs.profile import SQSProfile
 from tests.harness.service import Service
 
 

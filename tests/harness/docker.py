@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from app.embedded import EmbeddedRabbitMQ
-from app.processes import ChildProcess, Server, ServerError
+from app.first_run.embedded import EmbeddedRabbitMQ
+from app.first_run.processes import ChildProcess, Server, ServerError
 from tests.harness.postgres import PostgresServer
 from tests.harness.requirements import POSTGRESQL, RABBITMQ
 

@@ -11,7 +11,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from app.processes import ChildProcess, Server
+from app.first_run.processes import ChildProcess, Server
 from tests.harness.processes import descendants, signal_all
 
 #: Where Debian keeps the programs of each version; they are not in the PATH.

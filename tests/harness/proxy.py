@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Self
 
-from app.processes import find_free_port
+from app.first_run.processes import find_free_port
 
 CHUNK_BYTES = 65_536
 

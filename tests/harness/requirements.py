@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from app.embedded import EmbeddedRabbitMQ
+from app.first_run.embedded import EmbeddedRabbitMQ
 from tests.harness.postgres import find_binaries
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import EMBEDDED, EmbeddedBroker
-from app.processes import Server
+from app.first_run.embedded import EMBEDDED, EmbeddedBroker
+from app.first_run.processes import Server
 from tests.harness.databases import Databases, PostgresDatabases, SQLiteDatabases
 from tests.harness.docker import Container, DockerPostgres, DockerRabbitMQ
 from tests.harness.postgres import PostgresServer

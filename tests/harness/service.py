@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import requests
 
-from app.embedded import EmbeddedBroker
-from app.processes import ChildProcess, find_free_port
+from app.first_run.embedded import EmbeddedBroker
+from app.first_run.processes import ChildProcess, find_free_port
 from brokers import BrokerProfile, load_profile
 from settings import PROJECT_ROOT
 from tests.harness.databases import Database, manage

@@ -7,7 +7,7 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.harness.trouble", "tests.harness.erran
 ROOT_URLCONF = "tests.harness.urls"
 
 if BROKER_PROFILE.name == "sqs":
-    from brokers.mended.sqs import PatientSQSChannel
+    from brokers.sqs.mended import PatientSQSChannel
 
     # A tenth of production's, as the windows in site.py are.
     PatientSQSChannel.longest_pause_seconds = 0.8

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import requests
 
-from app.embedded import EmbeddedBroker
-from app.processes import Server
+from app.first_run.embedded import EmbeddedBroker
+from app.first_run.processes import Server
 from tests.harness.processes import descendants, is_alive, signal_all
 from tests.harness.promise import Customer, Record
 from tests.harness.proxy import TcpProxy

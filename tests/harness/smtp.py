@@ -15,7 +15,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from app.processes import find_free_port
+from app.first_run.processes import find_free_port
 from tests.harness.waiting import DEFAULT_SECONDS, wait_until
 
 # It reports every line of every dialogue.

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from app.embedded import EmbeddedBroker
+from app.first_run.embedded import EmbeddedBroker
 from tests.harness.service import Service, ServiceProcess
 from tests.harness.smtp import MailServer
 from tests.harness.waiting import wait_until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.processes import find_free_port, port_is_free
+from app.first_run.processes import find_free_port, port_is_free
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
 from tests.harness.waiting import wait_until
@@ -41,7 +41,7 @@ class FirstRun:
         return f"first-run-{self.port}"
 
     def order(self) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.sample_order", "--port", str(self.port)]
+        command = [sys.executable, "-m", "app.first_run.sample_order", "--port", str(self.port)]
         return subprocess.run(
             [*command, "--mailbox", str(self.directory / "mail")],
             env=self.env,

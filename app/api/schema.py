@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.permissions import SAFE_METHODS
 
-from app.problems import CONTENT_TYPE, problem
+from app.api.problems import CONTENT_TYPE, problem
 from orders.idempotency import IdempotentCreateMixin
 from orders.permissions import StaffWrite
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from brokers.base import Depth, Finding
-from brokers.redis_url import CLUSTER_CURE, NO_CLUSTER
+from brokers.redis.url import CLUSTER_CURE, NO_CLUSTER
 
 #: The answer to INFO. A server may leave fields out, hence `get` throughout.
 Info = Mapping[str, Any]

@@ -8,15 +8,15 @@ from settings.telemetry import TelemetrySettings
 
 def install(telemetry: TelemetrySettings, *, environment: str) -> None:
     """Called once in each process, before it forks and before it serves anything."""
-    from app.log_context import LogContext
+    from app.telemetry.log_context import LogContext
 
     instruments.install(LogContext())
     if telemetry.has_metrics:
-        from app.metrics import Measurements
+        from app.telemetry.metrics import Measurements
 
         instruments.install(Measurements())
     if telemetry.otel_exporter_otlp_endpoint:
-        from app import tracing
+        from app.telemetry import tracing
 
         endpoint = telemetry.otel_exporter_otlp_endpoint.get_secret_value()
         instruments.install(tracing.start(endpoint, service_name=telemetry.otel_service_name))

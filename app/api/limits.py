@@ -1,4 +1,4 @@
-"""Applies the limits of `app/throttling.py` outside of the request's transaction."""
+"""Applies the limits of `app/api/throttling.py` outside of the request's transaction."""
 
 import logging
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from app.problems import problem_response
-from app.throttling import count, report
+from app.api.problems import problem_response
+from app.api.throttling import count, report
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from kombu.transport import redis, virtual
 from kombu.utils.json import dumps, loads
 
 from brokers.foreign import as_message, is_message
-from brokers.redis_deliveries import LedgerQoS
+from brokers.redis.deliveries import LedgerQoS
 
 
 class SlotFreeingQoS(redis.QoS):

@@ -9,14 +9,14 @@ from pydantic import PrivateAttr
 
 from brokers.base import STEP_SECONDS, Depth, Finding
 from brokers.library_errors import broker_errors
-from brokers.publishing import publish_to_sqs
-from brokers.sqs_predefined import QUEUE_NAME, PredefinedQueues
-from brokers.sqs_settings import SQSSettings
+from brokers.sqs.predefined import QUEUE_NAME, PredefinedQueues
+from brokers.sqs.publishing import publish_to_sqs
+from brokers.sqs.settings import SQSSettings
 from brokers.wire import TaskMessage
 from settings.errors import SettingsError
 
 if TYPE_CHECKING:
-    from brokers.sqs_queues import SQSQueues
+    from brokers.sqs.queues import SQSQueues
 
 DAY_SECONDS: Final = 86_400
 
@@ -64,7 +64,7 @@ class SQSProfile(SQSSettings):
     @cached_property
     def queues(self) -> "SQSQueues":
         """The queues of this service, made as the settings say."""
-        from brokers.sqs_queues import SQSQueues, make_client  # not above: it loads boto
+        from brokers.sqs.queues import SQSQueues, make_client  # not above: it loads boto
 
         options = self._client_options(
             min(self.connect_timeout_seconds, STEP_SECONDS), min(self.read_timeout_seconds, STEP_SECONDS)

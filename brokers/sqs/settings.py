@@ -1,6 +1,7 @@
 """What can be set about SQS."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, field_validator
@@ -24,7 +25,8 @@ class SQSSettings(BrokerProfile):
     title: ClassVar[str] = "SQS"
     schemes: ClassVar[tuple[str, ...]] = ("sqs",)
     compose_service: ClassVar[str] = "elasticmq"
-    error_reader: ClassVar[str] = "brokers.sqs_errors:SQSErrors"
+    transports: ClassVar[Mapping[str, str]] = {"sqs": "brokers.sqs.mended:SQSTransport"}
+    error_reader: ClassVar[str] = "brokers.sqs.errors:SQSErrors"
     depth_is_exact: ClassVar[bool] = False
 
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "eu-central-1"

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import amqp
 
-from app.processes import ChildProcess, Server, ServerError, find_free_port
+from app.first_run.processes import ChildProcess, Server, ServerError, find_free_port
 
 #: Where Linux packages keep the real script. The one in /usr/sbin is a wrapper that insists on the user `rabbitmq`.
 PACKAGED_RABBITMQ = "/usr/lib/rabbitmq/bin"

@@ -53,7 +53,7 @@ async def serve(directory: Path, port: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m app.mailbox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m app.first_run.mailbox", description=__doc__)
     parser.add_argument("--directory", type=Path, default=Path("var/mail"), help="where e-mails are kept (var/mail)")
     parser.add_argument("--port", type=int, default=8025, help="port on 127.0.0.1 (default: 8025)")
     options = parser.parse_args()

@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.metrics_state import StateCollector
+from app.telemetry.metrics_state import StateCollector
 from brokers.wire import TaskMessage
 from outbox.instruments import Instrument
 

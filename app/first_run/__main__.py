@@ -19,8 +19,8 @@ import honcho.manager
 from honcho.environ import parse_procfile
 from honcho.printer import Message, Printer
 
-from app.embedded import EMBEDDED
-from app.processes import ServerError, find_free_port, port_is_free
+from app.first_run.embedded import EMBEDDED
+from app.first_run.processes import ServerError, find_free_port, port_is_free
 from settings.base import PROJECT_ROOT
 from settings.environment import Environment, process_environment
 
@@ -84,7 +84,7 @@ def run_processes(env: dict[str, str], *, mail_port: int, mails: Path) -> int:
     """Run the Procfile and the mailbox under honcho until one of them ends or Ctrl-C; return the exit status."""
     honcho.manager.KILL_WAIT = STOP_SECONDS
     manager = honcho.manager.Manager(LastingPrinter(sys.stdout))
-    mailbox = [sys.executable, "-m", "app.mailbox", "--port", str(mail_port), "--directory", str(mails)]
+    mailbox = [sys.executable, "-m", "app.first_run.mailbox", "--port", str(mail_port), "--directory", str(mails)]
     manager.add_process("mail", f"exec {shlex.join(mailbox)}", env=env)
     for name, command in parse_procfile((PROJECT_ROOT / "Procfile").read_text()).processes.items():
         manager.add_process(name, command, env=env)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from brokers.base import TIME_LIMIT_SECONDS, Finding
 from brokers.errors import QueueError
-from brokers.sqs_errors import SQSErrors
+from brokers.sqs.errors import SQSErrors
 
 Attributes = Mapping[str, str]
 

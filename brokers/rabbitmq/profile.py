@@ -1,7 +1,7 @@
 """RabbitMQ: quorum queues, which survive the loss of a node. A message counts as published once it is confirmed."""
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field, field_validator
@@ -9,10 +9,10 @@ from pydantic_settings import SettingsConfigDict
 
 from brokers.base import CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
-from brokers.publishing import Confirms
-from brokers.rabbitmq_management import inspect_consumer_timeout, inspect_nodes
-from brokers.rabbitmq_queue import DeadLetteredQueue
-from brokers.rabbitmq_server import inspect_dead_letters, inspect_queue, inspect_version, try_to_publish
+from brokers.rabbitmq.confirms import Confirms
+from brokers.rabbitmq.management import inspect_consumer_timeout, inspect_nodes
+from brokers.rabbitmq.queue import DeadLetteredQueue
+from brokers.rabbitmq.server import inspect_dead_letters, inspect_queue, inspect_version, try_to_publish
 from brokers.urls import BrokerUrl, parse_urls, scheme_of
 from brokers.wire import TaskMessage
 from settings.masking import SecretUrl
@@ -29,6 +29,10 @@ class RabbitMQProfile(ChannelProfile):
     title: ClassVar[str] = "RabbitMQ"
     schemes: ClassVar[tuple[str, ...]] = tuple(PORTS)
     compose_service: ClassVar[str] = "rabbitmq"
+    transports: ClassVar[Mapping[str, str]] = {
+        "amqp": "brokers.rabbitmq.mended:BoundedTransport",
+        "amqps": "brokers.rabbitmq.mended:EachHostVerifiedTransport",
+    }
     counts_unacknowledged: ClassVar[bool] = False
 
     url: SecretUrl = SecretUrl("amqp://guest:guest@localhost:5672//")

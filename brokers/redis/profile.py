@@ -3,7 +3,7 @@
 kombu takes a message off the list *before* it notes who has it: a worker killed between the two loses it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr
@@ -13,8 +13,8 @@ from brokers.base import STEP_SECONDS, CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.errors import BrokerRefusedError
 from brokers.publishing import publish_pipelined
-from brokers.redis_server import count, inspect_server, is_cluster
-from brokers.redis_url import CLUSTER_CURE, NO_CLUSTER, SCHEMES, parse_redis_url
+from brokers.redis.server import count, inspect_server, is_cluster
+from brokers.redis.url import CLUSTER_CURE, NO_CLUSTER, SCHEMES, parse_redis_url
 from brokers.urls import BrokerUrl
 from brokers.wire import TaskMessage
 from settings.masking import SecretUrl
@@ -30,7 +30,12 @@ class RedisProfile(ChannelProfile):
     title: ClassVar[str] = "Redis"
     schemes: ClassVar[tuple[str, ...]] = SCHEMES
     compose_service: ClassVar[str] = "redis"
-    error_reader: ClassVar[str] = "brokers.redis_errors:RedisErrors"
+    transports: ClassVar[Mapping[str, str]] = {
+        "redis": "brokers.redis.mended:RedisTransport",
+        "rediss": "brokers.redis.mended:RedisTransport",
+        "sentinel": "brokers.redis.mended:SentinelTransport",
+    }
+    error_reader: ClassVar[str] = "brokers.redis.errors:RedisErrors"
 
     url: SecretUrl = SecretUrl("redis://localhost:6379/0")
     """Where Redis is: redis://, rediss:// (TLS; the server's certificate is always verified), unix:// for a socket

@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from app.mailbox import plain_text, read_mails
+from app.first_run.mailbox import plain_text, read_mails
 
 #: How long to wait for the e-mail before saying that it is still on its way.
 MAIL_DEADLINE_SECONDS = 15

@@ -1,0 +1,1 @@
+"""`make run` and `make order`: the service from nothing, with embedded brokers and a mailbox."""
