@@ -241,6 +241,9 @@ CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
 CELERY_BEAT_SCHEDULER = "workers.beat:OutboxScheduler"
 CELERY_RESULT_BACKEND = "outbox.results:LedgerBackend"
 CELERY_TIMEZONE = TIME_ZONE
+# What makes an error final for every task, by name: functions of an error. What is final for one task only is in its
+# `dont_autoretry_for`.
+OUTBOX_FINAL_ERRORS = ["app.mail.is_refused_for_good"]
 # Celery would open a database connection for each task, which costs more than most tasks do. `workers/consumer.py`
 # closes those that have failed or are too old, as Django does between requests.
 CELERY_DB_REUSE_MAX = sys.maxsize

@@ -1,8 +1,10 @@
 """Makes `.delay()` durable: a task is a row in the database before it is a message on a broker.
 
 app.py          the Celery app whose tasks are durable
-task.py         `.delay()` -> a row; in the worker: claim, run, settle
-ledger.py       the only writer of those rows
+task.py         `.delay()` -> a row
+options.py      what of a call's options a row can keep
+running.py      in the worker: claim -> run -> outcome
+ledger/         the only writer of those rows: a file for each who calls it
 lease.py        what runs a task says so, for as long as it does
 results.py      `AsyncResult(id)` answered from the rows
 heartbeat.py    which processes are alive

@@ -1,24 +1,27 @@
 """What can be wrong with a task, as the outbox sees it."""
 
-from smtplib import SMTPRecipientsRefused, SMTPResponseException
+from collections.abc import Callable
+from functools import cache
 
 from celery.exceptions import Reject
-
-#: SMTP reply codes from here on mean: do not try this again (RFC 5321, 4.2.1).
-SMTP_PERMANENT = 500
+from django.conf import settings
+from django.utils.module_loading import import_string
 
 
 class OptionRefusedError(ValueError):
     """Raised by `apply_async` for an option that the ledger cannot keep; nothing has been enqueued."""
 
 
-def is_permanent(error: BaseException) -> bool:
-    """Whether trying again cannot help: the mail server said 5xx, to the message or to every recipient.
+def is_final(error: BaseException) -> bool:
+    """Whether trying again cannot help, whatever the task says of its retries.
 
-    Or the task itself rejects its message, which Celery's autoretry takes for an error like any other.
+    The task itself rejects its message, or a function that the setting OUTBOX_FINAL_ERRORS names says so. (What is
+    final for one task only is in its `dont_autoretry_for`, which Celery heeds.)
     """
-    if isinstance(error, Reject):
-        return True
-    if isinstance(error, SMTPRecipientsRefused):
-        return all(code >= SMTP_PERMANENT for code, _ in error.recipients.values())
-    return isinstance(error, SMTPResponseException) and error.smtp_code >= SMTP_PERMANENT
+    names = tuple(getattr(settings, "OUTBOX_FINAL_ERRORS", ()))
+    return isinstance(error, Reject) or any(judge(error) for judge in _judges(names))
+
+
+@cache
+def _judges(names: tuple[str, ...]) -> list[Callable[[BaseException], bool]]:
+    return [import_string(name) for name in names]

@@ -1,4 +1,4 @@
-"""What the outbox remembers. Only `ledger.py` writes messages; `workers/poison.py` and `heartbeat.py` write theirs."""
+"""What the outbox remembers. Only `ledger/` writes messages; `workers/poison.py` and `heartbeat.py` write theirs."""
 
 import uuid
 

@@ -14,6 +14,9 @@ PATIENCE_SECONDS = 60.0
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
 
+#: Whether no attempt is left, as SQL; what was tried before a replay does not count.
+SPENT_ATTEMPTS = "attempts - replayed_after >= max_attempts"
+
 Rows = list[tuple[Any, ...]]
 Params = Sequence[Any] | Mapping[str, Any]
 
@@ -33,6 +36,11 @@ def later(seconds: str) -> str:
         return f"statement_timestamp() + ({seconds}) * interval '1 second'"
     # printf: SQLite does not take 1e-05 for a number of seconds.
     return f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', printf('%%.6f seconds', {seconds}))"
+
+
+def moment(when: datetime | float | None) -> tuple[str, Any]:
+    """A moment, or one so many seconds from now by the database's clock, as SQL and its parameter."""
+    return (later("%s"), when) if isinstance(when, int | float) else ("%s", timestamp(when))
 
 
 def skip_locked() -> str:

@@ -57,7 +57,7 @@ def again(message_id: UUID) -> ledger.Claim:
 def die(**options: Any) -> UUID:
     """Make a dead message."""
     claimed = start(**options)
-    assert ledger.bury(claimed, error=ERROR)
+    assert ledger.fail(claimed, error=ERROR)
     return claimed.id
 
 

@@ -148,7 +148,7 @@ def test_the_pipeline_counts_each_stage(boss: Client) -> None:
 def test_an_error_is_shown_with_its_traceback_and_nothing_in_it_is_html(boss: Client) -> None:
     claim = start()
     Message.objects.update(task="shop.tasks.<b>")
-    ledger.bury(claim, error=f"{ERROR}\n<script>alert(1)</script>")
+    ledger.fail(claim, error=f"{ERROR}\n<script>alert(1)</script>")
     shown = page(boss)
     assert "&lt;script&gt;alert(1)" in shown
     assert "<script>alert" not in shown

@@ -58,7 +58,7 @@ def act(client: Client, action: str, *ids: UUID, **fields: str) -> list[str]:
 def test_a_message_is_shown_as_a_whole_and_cannot_be_changed(admin: Client) -> None:
     order_id = uuid4()
     claim = start(order_id, "<b>ada@example.com", headers={"traceparent": "00-ab"})
-    ledger.bury(claim, error=ERROR)
+    ledger.fail(claim, error=ERROR)
     page = f"{MESSAGES}{claim.id}/change/"
     shown = page_of(admin, page)
     for part in (

@@ -188,7 +188,7 @@ def test_what_is_misspelled_is_refused() -> None:
 def test_show_tells_everything_about_a_message() -> None:
     order_id = uuid4()
     claim = start(order_id, "ä@example.com", Decimal("1.50"), headers={"traceparent": "00-ab"}, max_attempts=3)
-    ledger.bury(claim, error=ERROR)
+    ledger.fail(claim, error=ERROR)
     id = claim.id
     outbox("replay", id)
     said = outbox("show", id)
@@ -219,7 +219,7 @@ def test_an_id_that_nobody_has_is_refused_with_a_cure(text: object) -> None:
 
 def test_what_an_error_quotes_is_not_obeyed_by_the_terminal() -> None:
     claim = start()
-    ledger.bury(claim, error="Traceback\nSMTPError: \x1b[2J\x1b]0;owned\x07")
+    ledger.fail(claim, error="Traceback\nSMTPError: \x1b[2J\x1b]0;owned\x07")
     said = outbox("show", claim.id) + outbox("list")
     assert "SMTPError" in said
     assert "\x1b" not in said
@@ -239,7 +239,7 @@ def test_replay_chooses_dead_messages_by_task_and_time() -> None:
     wanted, too_old, done = die(), die(), finish()
     other_claim = ledger.claim(publish(task="tests.other"), "tests.other", lease_seconds=20)
     assert other_claim is not None
-    assert ledger.bury(other_claim, error=ERROR)
+    assert ledger.fail(other_claim, error=ERROR)
     make_older(too_old, finished_at=timedelta(hours=3))
     assert outbox("replay", "--task", TASK, "--since", "2h") == "Replayed 1 message.\n"
     assert [state(id) for id in (wanted, too_old, other_claim.id, done)] == ["pending", "dead", "dead", "done"]

@@ -135,7 +135,7 @@ def test_beats_that_enqueue_an_occurrence_at_once_get_the_same_message() -> None
 
 def test_people_who_replay_at_once_give_one_new_set_of_attempts() -> None:
     claimed = start(max_attempts=1)
-    ledger.bury(claimed, error=ERROR)
+    ledger.fail(claimed, error=ERROR)
     assert sum(at_once([lambda: ledger.replay([claimed.id], by="ada")] * CROWD)) == 1
     assert len(row(claimed.id).history.splitlines()) == 1
     assert again(claimed.id).retries == 0

@@ -55,7 +55,7 @@ def finish(message_id: UUID, how: str) -> None:
         ledger.discard([message_id], by="ada")
         return
     claimed = again(message_id)
-    ledger.complete(claimed) if how == State.DONE else ledger.bury(claimed, error=ERROR)
+    ledger.complete(claimed) if how == State.DONE else ledger.fail(claimed, error=ERROR)
 
 
 FINISHED = [State.DONE, State.DEAD, State.DISCARDED]
@@ -493,7 +493,7 @@ class TestRenew:
 SETTLE: dict[str, Callable[[ledger.Claim], bool]] = {
     "complete": ledger.complete,
     "retry": lambda claim: ledger.retry(claim, error=ERROR),
-    "bury": lambda claim: ledger.bury(claim, error=ERROR),
+    "fail": lambda claim: ledger.fail(claim, error=ERROR),
 }
 
 
@@ -551,7 +551,7 @@ class TestSettle:
 
     def test_a_buried_one_is_dead_at_once(self) -> None:
         claimed = start(max_attempts=None)
-        assert ledger.bury(claimed, error=ERROR)
+        assert ledger.fail(claimed, error=ERROR)
         message = row(claimed.id)
         assert (message.state, message.last_error) == (State.DEAD, ERROR)
         assert seconds_from_now(message.id, "finished_at") == MOMENT
@@ -591,7 +591,7 @@ class TestSettle:
         assert ledger.complete(claimed)
         assert ledger.complete(claimed)
 
-    @pytest.mark.parametrize("settle", [SETTLE["retry"], SETTLE["bury"]], ids=["retry", "bury"])
+    @pytest.mark.parametrize("settle", [SETTLE["retry"], SETTLE["fail"]], ids=["retry", "fail"])
     @pytest.mark.parametrize("how", FINISHED)
     def test_a_finished_message_does_not_fail_any_more(self, how: str, settle: Callable[[ledger.Claim], bool]) -> None:
         claimed = start()
@@ -624,7 +624,7 @@ class TestSettle:
         assert ledger.complete(claimed)
         assert claim(claimed.id) is None
 
-    @pytest.mark.parametrize("settle", [ledger.retry, ledger.bury])
+    @pytest.mark.parametrize("settle", [ledger.retry, ledger.fail])
     def test_an_error_may_quote_anything(self, settle: Callable[..., bool]) -> None:
         claimed = start()
         assert settle(claimed, error="the server said \x00\ud83c\xff Grüße")
@@ -632,7 +632,7 @@ class TestSettle:
 
     def test_of_a_very_long_error_the_end_is_kept(self) -> None:
         claimed = start()
-        ledger.bury(claimed, error="x" * 5_000_000 + "\nValueError: no")
+        ledger.fail(claimed, error="x" * 5_000_000 + "\nValueError: no")
         kept = row(claimed.id).last_error
         assert len(kept) == ledger.ERROR_CHARACTERS
         assert kept.endswith("x\nValueError: no")
@@ -732,7 +732,7 @@ class TestClock:
             ledger.renew([start()], lease_seconds=1)
             ledger.retry(start(), error=ERROR, countdown=3)
             ledger.complete(start())
-            ledger.bury(start(), error=ERROR)
+            ledger.fail(start(), error=ERROR)
             ledger.put_back([id])
             ledger.count_in_flight("default")
             ledger.release_lost("default", limit=1)

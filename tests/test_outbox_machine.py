@@ -240,7 +240,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def a_worker_buries(self, place: int) -> None:
         claim = self.claim_at(place)
         settles = self.is_holder(claim, UNFINISHED)
-        assert ledger.bury(claim, error=ERROR) is settles
+        assert ledger.fail(claim, error=ERROR) is settles
         if settles:
             self.rows[claim.id].finish(self.now, State.DEAD, ERROR)
 

@@ -30,7 +30,7 @@ STATEMENT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1,
 ENQUEUED = Counter("anybroker_enqueued", "Messages written into the outbox (rolled back ones too).", ["task"])
 PUBLISHED = Counter("anybroker_published", "Messages that the broker has taken.", ["queue"])
 PUBLISH_ERRORS = Counter("anybroker_publish_errors", "Batches that the broker did not take as a whole.", ["queue"])
-ATTEMPTS = Counter("anybroker_attempts", "Settled attempts by outcome: complete, retry or bury.", ["task", "outcome"])
+ATTEMPTS = Counter("anybroker_attempts", "Settled attempts by outcome: complete, retry or fail.", ["task", "outcome"])
 PUBLISH = Histogram("anybroker_publish_seconds", "Publishing a batch.", ["queue"], buckets=STATEMENT_BUCKETS)
 CLAIM = Histogram("anybroker_claim_seconds", "Claiming a message.", buckets=STATEMENT_BUCKETS)
 SETTLE = Histogram("anybroker_settle_seconds", "Settling a message.", buckets=STATEMENT_BUCKETS)

@@ -24,7 +24,7 @@ from console import overview
 from console.presentation import describe_age, format_facts, format_json, format_status, format_table, printable
 from outbox import ledger
 from outbox.models import Message, PoisonMessage
-from outbox.task import as_datetime
+from outbox.options import as_datetime
 
 #: Seconds between two looks of `status --watch`.
 WATCH_SECONDS = 1.0

@@ -1,0 +1,50 @@
+"""What people decide, and what is forgotten."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from outbox.sql import key, later, marks, now, run
+
+
+def replay(ids: Iterable[UUID], *, by: str) -> int:
+    """Give dead messages a new set of attempts, now; returns how many there were. `by` is recorded in `history`."""
+    keys = [key(id) for id in ids]
+    return run(
+        f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, finished_at = NULL, expires_at = NULL,
+        publishes = 0, replayed_after = attempts, history = history || %s
+        WHERE state = 'dead' AND id IN ({marks(keys)})""",
+        [_note("replayed", by), *keys],
+    ) if keys else 0  # fmt: skip
+
+
+def discard(ids: Iterable[UUID], *, by: str) -> int:
+    """Decide that messages need not happen: dead ones, and those no worker has begun. Returns how many there were."""
+    keys = [key(id) for id in ids]
+    return run(
+        f"""UPDATE outbox_message SET state = 'discarded', finished_at = {now()}, history = history || %s
+        WHERE state IN ('dead', 'pending', 'published') AND id IN ({marks(keys)})""",
+        [_note("discarded", by), *keys],
+    ) if keys else 0  # fmt: skip
+
+
+def republish(*, by: str) -> int:
+    """Make everything that a broker was given due now: that broker is gone, or came back empty."""
+    return run(
+        f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, publishes = 0, history = history || %s
+        WHERE state = 'published'""",
+        [_note("republished", by)],
+    )
+
+
+def prune(*, keep_days: float, limit: int) -> int:
+    """Delete up to `limit` messages that were done or discarded more than `keep_days` ago. Dead ones stay."""
+    return run(
+        f"""DELETE FROM outbox_message WHERE id IN (SELECT id FROM outbox_message
+        WHERE finished_at < {later("%s")} AND state IN ('done', 'discarded') LIMIT %s)""",
+        [-keep_days * 86_400, limit],
+    )
+
+
+def _note(action: str, by: str) -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {action} by {by}\n"
