@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from kombu import Queue
+from kombu import Message, Queue
 from kombu.utils.imports import symbol_by_name
 from pydantic import BeforeValidator, FilePath
 
@@ -199,6 +199,12 @@ class BrokerProfile(EnvSettings):
 
         Raises PublishError when it took a part. After any other BrokerError it may have any part of it.
         """
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these messages, which a worker of ours was handed, are done with; in as few round trips
+        as it allows. Raises what its library raises when the connection is lost: then nothing is to be done."""
+        for message in messages:
+            message.ack()
 
     @abstractmethod
     def depth(self, queue: str) -> Depth:

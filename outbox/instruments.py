@@ -29,11 +29,17 @@ class Instrument:
         return nullcontext()
 
     def running(self, task: str, claim: Claim, headers: dict[str, Any]) -> AbstractContextManager[None]:
-        """A worker runs a message, and settles it, while the block runs."""
+        """A worker runs a message while the block runs."""
         return nullcontext()
 
-    def timed(self, step: str, seconds: float, **labels: str) -> None:
-        """A worker's `claim` or `settle` took so long; a `settle` has the labels `task` and `outcome`."""
+    def timed(self, step: str, seconds: float) -> None:
+        """A worker's statement for a batch of messages, `claim` or `settle`, took so long."""
+
+    def answered(self, answer: str, number: int) -> None:
+        """So many messages that a worker took off a broker got this answer (`ledger.Answer`)."""
+
+    def settled(self, task: str, outcome: str, seconds: float) -> None:
+        """An attempt of `task` ended after so long: `complete`, `retry`, `fail` or `refuse`."""
 
 
 installed: list[Instrument] = []
@@ -80,9 +86,19 @@ def running(task: str, claim: Claim) -> AbstractContextManager[Any]:
     return contexts
 
 
-def timed(step: str, began: float, **labels: str) -> None:
+def timed(step: str, began: float) -> None:
     """Report that `step` began at `began` (perf_counter) and ends now."""
     if installed:
         seconds = time.perf_counter() - began
         for each in installed:
-            each.timed(step, seconds, **labels)
+            each.timed(step, seconds)
+
+
+def answered(answer: str, number: int) -> None:
+    for each in installed:
+        each.answered(answer, number)
+
+
+def settled(task: str, outcome: str, seconds: float) -> None:
+    for each in installed:
+        each.settled(task, outcome, seconds)

@@ -39,11 +39,22 @@ class Message(models.Model):
     priority = models.PositiveSmallIntegerField(default=0)
     """0 to 9; 9 goes first."""
     state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    wanted_at = models.DateTimeField(db_default=Now())
+    """Since when it should have run: its `eta`, or when it was enqueued, is to be tried again, or was replayed."""
     due_at = models.DateTimeField(db_default=Now())
     """When the relay must (re)publish it; while running, when the lease ends."""
     expires_at = models.DateTimeField(null=True, blank=True)
+    lease = models.UUIDField(null=True, blank=True)
+    """The fence: a random token of the last claim. Only who holds it may settle; a replay takes it away."""
+    worker = models.CharField(max_length=255, blank=True, db_default="")
+    """The node name of the worker that claimed it last."""
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    begun_at = models.DateTimeField(null=True, blank=True)
+    """When its last attempt began; null while it is claimed and waits for a place in the worker."""
+    refused_at = models.DateTimeField(null=True, blank=True)
+    """Since when workers have refused it; null once one has taken it."""
     attempts = models.PositiveIntegerField(default=0)
-    """How often it was claimed. Also the fencing number: only the holder of the last attempt may settle."""
+    """How often it was begun."""
     max_attempts = models.PositiveIntegerField(null=True, blank=True)
     """After how many attempts it is dead; null: never."""
     replayed_after = models.PositiveIntegerField(default=0)
@@ -51,16 +62,22 @@ class Message(models.Model):
     publishes = models.PositiveIntegerField(default=0)
     """How often the broker was given it since it was last due; each time it has longer before it counts as lost."""
     last_error = models.TextField(blank=True, default="")
-    occurrence = models.CharField(max_length=255, null=True, blank=True, unique=True)
+    occurrence = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null is in no index
     """Schedule name and time of a periodic task: several beats may try, one row is made."""
     history = models.TextField(blank=True, default="")
-    """Who replayed or discarded it and when, a line each."""
+    """What became of each attempt that failed, and who replayed or discarded it and when, a line each; bounded."""
     created_at = models.DateTimeField(db_default=Now())
     published_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     """Set once it is done or dead; null is what 'unfinished' means to the indexes."""
 
     class Meta:
+        constraints = [
+            # Partial: most messages have none, and need no entry.
+            models.UniqueConstraint(
+                "occurrence", name="outbox_occurrence", condition=models.Q(occurrence__isnull=False)
+            ),
+        ]
         indexes = [
             # What is due, most urgent first: costs as much as there is due, however much is stored.
             models.Index(
@@ -76,6 +93,31 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task}[{self.id}] {self.state}"
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it is dead because it expired before it was begun."""
+        ended_late = self.expires_at and self.finished_at and self.expires_at <= self.finished_at
+        return self.state == self.State.DEAD and self.begun_at is None and bool(ended_late)
+
+
+class Pause(models.Model):
+    """A queue or a task of which nothing new begins until someone resumes it."""
+
+    class Kind(models.TextChoices):
+        QUEUE = "queue"
+        TASK = "task"
+
+    kind = models.CharField(max_length=5, choices=Kind)
+    name = models.CharField(max_length=255)
+    by = models.CharField(max_length=255)
+    since = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint("kind", "name", name="outbox_paused_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}, paused by {self.by}"
 
 
 class PoisonMessage(models.Model):

@@ -1,18 +1,25 @@
-"""A worker runs a message: claim, run, and the outcome."""
+"""A worker runs a claim: its arguments, the task, and the outcome that is settled in the ledger.
+
+What a task class overrides (`__call__`, `run`, hooks) runs once and with the row's arguments: nothing here is inside of
+the task. What the worker's processes do with it is in `workers/`.
+"""
 
 # celery-types describes the documented part of a task only.
 # mypy: disable-error-code="attr-defined, arg-type"
 
-import logging
+import asyncio
 import time
 import traceback
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
+from billiard.einfo import ExceptionInfo
+from celery import Celery, states
+from celery.app.trace import trace_task
 from celery.contrib.django.task import DjangoTask
-from celery.exceptions import Ignore, MaxRetriesExceededError, Reject, Retry
+from celery.exceptions import MaxRetriesExceededError, Retry
 from django.conf import settings
 
 from outbox import instruments, ledger
@@ -20,85 +27,139 @@ from outbox.errors import OptionRefusedError, is_final
 from outbox.lease import current_keeper
 from outbox.options import as_datetime
 
-logger = logging.getLogger(__name__)
+
+class Kind(StrEnum):
+    """How an attempt ended."""
+
+    DONE = "done"
+    RETRY = "retry"
+    DEAD = "dead"
+    CUT_SHORT = "cut short"
+    """Its process was killed, or it hangs."""
+    REFUSED = "refused"
+    """It was not run: this worker cannot decode its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the ledger has to know of an attempt that is over."""
+
+    kind: Kind
+    seconds: float = 0
+    """How long it ran."""
+    error: str = ""
+    countdown: float = 0
+    eta: datetime | None = None
+    max_attempts: int = 0
+    """The limit that the task has asked for; 0 if it has not."""
+
+
+#: What a pool hands back for a claim: whether it failed, the return value or the error, how long it ran, and the
+#: outcome. The first three are what Celery's own requests are told.
+Result = tuple[int, Any, float, Outcome]
+
+
+def run_claim(app: Celery, claim: ledger.Claim, request: dict[str, Any]) -> Result:
+    """Run a claim in this process, and keep its lease meanwhile; `request` is what becomes `self.request`."""
+    task = app.tasks[claim.task]
+    try:
+        args, kwargs, headers = claim.decode()
+    except Exception as error:  # each type that Celery's JSON knows may raise errors of its own
+        reason = f"cannot decode the arguments: {type(error).__name__}: {error}"
+        return 0, None, 0.0, Outcome(Kind.REFUSED, error=reason)
+    request.update(args=args, kwargs=kwargs, headers=headers, is_eager=False, claim=claim, asked={})
+    keeper = current_keeper(lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds)
+    began = time.monotonic()
+    try:
+        with keeper.keep(claim, limit_seconds=time_limit_of(app, task, request)):
+            retval, info, _, shown = _trace(app, task, claim, request)
+    except asyncio.CancelledError as error:  # no Exception, and no wish to end the process either
+        seconds = time.monotonic() - began
+        return 1, ExceptionInfo(), seconds, Outcome(Kind.CUT_SHORT, seconds, describe_error(error))
+    seconds = time.monotonic() - began
+    outcome = _outcome_of(request, info, seconds)
+    return (1, retval, seconds, outcome) if info else (0, shown, seconds, outcome)
+
+
+def time_limit_of(app: Celery, task: Any, request: dict[str, Any]) -> float | None:
+    """After how many seconds a task is stopped where its pool can do that; None: never."""
+    hard, _ = request.get("timelimit") or (None, None)
+    limit: float | None = hard or task.time_limit or app.conf.task_time_limit
+    return limit
+
+
+def _trace(app: Celery, task: Any, claim: ledger.Claim, request: dict[str, Any]) -> Any:
+    """Celery's tracer, with the instruments around it: they see the error that the tracer keeps to itself."""
+    traced: Any = None
+    try:
+        with instruments.running(claim.task, claim):
+            traced = trace_task(task, str(claim.id), request["args"], request["kwargs"], request, app=app)
+            if traced[1] is not None and isinstance(traced[1].retval, Exception):
+                raise traced[1].retval
+    except Exception as error:
+        if traced is None or traced[1] is None or error is not traced[1].retval:
+            raise
+    return traced
+
+
+def _outcome_of(request: dict[str, Any], info: Any, seconds: float) -> Outcome:
+    """What Celery's tracer found, in the words of the ledger."""
+    asked = request["asked"]
+    if info is None:
+        # `retry(throw=False)`: the task went on after it had asked to be run again.
+        return _retry(asked["retry"], asked, seconds) if "retry" in asked else Outcome(Kind.DONE, seconds)
+    error = info.retval
+    if info.state == states.RETRY:
+        return _retry(error, asked, seconds)
+    if info.state == states.REJECTED:
+        return Outcome(Kind.DEAD, seconds, f"rejected: {error.reason}")
+    if info.state == states.IGNORED:
+        return Outcome(Kind.DONE, seconds)
+    return Outcome(Kind.DEAD, seconds, describe_error(error))
+
+
+def _retry(retry: Retry, asked: dict[str, Any], seconds: float) -> Outcome:
+    when = retry.when or 0
+    return Outcome(
+        Kind.RETRY,
+        seconds,
+        # Celery may have exchanged `retry.exc` for something that can be pickled.
+        describe_error(asked.get("cause") or retry.exc),
+        countdown=0 if isinstance(when, datetime) else when,
+        eta=as_datetime(when) if isinstance(when, datetime) else None,
+        max_attempts=asked.get("max_attempts", 0),
+    )
+
+
+def describe_error(error: BaseException | None) -> str:
+    """The traceback of `error`, as `last_error` keeps it."""
+    return "".join(traceback.format_exception(error)) if error else "The task asked to be run again."
+
+
+def settle(claim: ledger.Claim, outcome: Outcome, *, worker: str) -> bool:
+    """Write one outcome into the ledger; False if the lease was lost."""
+    error, seconds = outcome.error, outcome.seconds
+    match outcome.kind:
+        case Kind.DONE:
+            return ledger.complete(claim, seconds=seconds)
+        case Kind.RETRY:
+            options = {"countdown": outcome.countdown, "eta": outcome.eta, "max_attempts": outcome.max_attempts}
+            return ledger.retry(claim, error=error, seconds=seconds, **options)
+        case Kind.DEAD:
+            return ledger.fail(claim, error=error, seconds=seconds)
+        case Kind.CUT_SHORT:
+            return ledger.cut_short(claim, error=error, seconds=seconds)
+        case Kind.REFUSED:
+            ledger.refuse([claim], [error], worker=worker, give_up_days=settings.OUTBOX.refused_days)
+            return True
 
 
 class RunningTask(DjangoTask):
-    """The worker's side of a durable task: whatever delivered the id, the row is what runs."""
+    """The worker's side of a durable task: what `self.retry()` means."""
 
     abstract = True
     durable = True
     """False: straight to the broker, like plain Celery."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        request = self.request
-        if request.called_directly or request._protected:
-            return super().__call__(*args, **kwargs)
-        request._protected = 1  # Celery's own mark: from now on a call is one that the task makes to itself
-        return self._run_claimed() if self.durable and not request.is_eager else self.run(*args, **kwargs)
-
-    def _run_claimed(self) -> Any:
-        """Run the row that the delivered id stands for; what else the message says is not looked at."""
-        try:
-            message_id = UUID(str(self.request.id))
-        except ValueError:
-            raise Ignore(f"{self.request.id!r} is not the id of a message") from None
-        began = time.perf_counter()
-        claim = ledger.claim(message_id, self.name, lease_seconds=settings.OUTBOX.lease_seconds)
-        instruments.timed("claim", began)
-        if claim is None:
-            raise Ignore(f"nothing to run for {message_id}: a duplicate or stale delivery")
-        with instruments.running(self.name, claim):
-            return self._run_and_settle(claim)
-
-    def _run_and_settle(self, claim: ledger.Claim) -> Any:
-        try:
-            result = self._run_leased(claim)
-        except Retry as retry:
-            self._settle_retry(claim, retry)
-            raise
-        except Reject as reject:
-            self._settle(ledger.fail, claim, error=f"rejected: {reject.reason}")
-            raise Ignore(f"rejected: {reject.reason}") from reject
-        except Ignore:
-            self._settle(ledger.complete, claim)
-            raise
-        except Exception as error:
-            self._settle(ledger.fail, claim, error=describe_error(error))
-            raise
-        if not self._settle(ledger.complete, claim):
-            logger.warning("%s[%s] ended after its lease: another attempt was made", self.name, claim.id)
-        return result
-
-    def _run_leased(self, claim: ledger.Claim) -> Any:
-        keeper = current_keeper(
-            lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds
-        )
-        with keeper.keep(claim):
-            args, kwargs, headers = claim.decode()
-            self.request.update(claim=claim, args=args, kwargs=kwargs, retries=claim.retries, headers=headers)
-            result = self.run(*args, **kwargs)
-            if asked := self.request.get("asked"):
-                raise asked
-            return result
-
-    def _settle(self, settle: Callable[..., bool], claim: ledger.Claim, **options: Any) -> bool:
-        began = time.perf_counter()
-        settled = settle(claim, **options)
-        instruments.timed("settle", began, task=self.name, outcome=settle.__name__)
-        return settled
-
-    def _settle_retry(self, claim: ledger.Claim, retry: Retry) -> None:
-        when = retry.when or 0
-        self._settle(
-            ledger.retry,
-            claim,
-            # Celery may have exchanged `retry.exc` for something that can be pickled.
-            error=describe_error(self.request.get("cause") or retry.exc),
-            eta=as_datetime(when) if isinstance(when, datetime) else None,
-            countdown=0 if isinstance(when, datetime) else when,
-            max_attempts=self.request.get("max_attempts", 0),
-        )
 
     def retry(
         self,
@@ -120,27 +181,24 @@ class RunningTask(DjangoTask):
                 f"{self.name}.retry() cannot change arguments or options: the row keeps the first ones. "
                 "Enqueue a new task instead."
             )
+        asked: dict[str, Any] = self.request.get("asked")
         self._raise_what_is_final(exc, claim, claim.max_attempts if max_retries is None else max_retries + 1)
-        self.request.update(cause=exc, max_attempts=0 if max_retries is None else max_retries + 1)
+        asked.update(cause=exc, max_attempts=0 if max_retries is None else max_retries + 1)
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
         retry = Retry(exc=exc, when=eta or countdown)
         if throw:
             raise retry
-        self.request.update(asked=retry)
+        asked["retry"] = retry
         return retry
 
     def _raise_what_is_final(self, exc: BaseException | None, claim: ledger.Claim, limit: int | None) -> None:
         """Raise `exc` if it is permanent or the last attempt has been made."""
-        spent = self.request.get("spent") or (limit is not None and claim.retries + 1 >= limit)
+        asked = self.request.get("asked")
+        spent = asked.get("spent") or (limit is not None and claim.retries + 1 >= limit)
         # Autoretry catches what is raised here, and asks again with a limit of its own.
-        self.request.update(spent=spent)
+        asked["spent"] = spent
         if exc is not None and (spent or is_final(exc)):
             raise exc
         if spent:
             raise MaxRetriesExceededError(f"{self.name}[{claim.id}] is out of attempts ({claim.retries + 1})")
-
-
-def describe_error(error: BaseException | None) -> str:
-    """The traceback of `error`, as `last_error` keeps it."""
-    return "".join(traceback.format_exception(error)) if error else "The task asked to be run again."

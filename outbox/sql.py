@@ -1,16 +1,12 @@
 """Where PostgreSQL and SQLite say the same thing differently, and how the statements of the ledger are run."""
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import InterfaceError, OperationalError, connection
-
-#: How long a worker goes on trying to reach a database that went away before it gives a statement up.
-PATIENCE_SECONDS = 60.0
+from django.db import connection
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
 
@@ -70,6 +66,32 @@ def marks(values: Collection[Any]) -> str:
     return ", ".join(["%s"] * len(values))
 
 
+#: The columns of `given`, and what they are in PostgreSQL.
+GIVEN = {"given_id": "uuid", "given_lease": "uuid", "given_seconds": "double precision"}
+
+
+def given(rows: Sequence[tuple[Any, ...]]) -> tuple[str, list[Any]]:
+    """A table of parameters for FROM, and the parameters: ids, leases and, if there is a third column, seconds.
+
+    It is filled up with empty rows to a power of two, so that few different statements have to be prepared.
+    """
+    width = len(rows[0])
+    names = list(GIVEN)[:width]
+    padded = [*rows, *[(None,) * width] * ((1 << (len(rows) - 1).bit_length()) - len(rows))]
+    params = [value for row in padded for value in row]
+    if is_postgresql():
+        first = ", ".join(f"%s::{GIVEN[name]}" for name in names)
+        values = ", ".join([f"({first})", *[f"({marks(names)})"] * (len(padded) - 1)])
+        return f"(VALUES {values}) AS given ({', '.join(names)})", params
+    columns = ", ".join(f"column{number} AS {name}" for number, name in enumerate(names, 1))
+    return f"(SELECT {columns} FROM (VALUES {', '.join([f'({marks(names)})'] * len(padded))}))", params
+
+
+def end_of(text: str, characters: int) -> str:
+    """The last so many characters of an SQL expression, as SQL."""
+    return f"right({text}, {characters})" if is_postgresql() else f"substr({text}, -{characters})"
+
+
 def key(id: UUID) -> Any:
     """A message id as the database keeps it."""
     return id if is_postgresql() else id.hex
@@ -116,26 +138,3 @@ def run(sql: str, params: Params) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return int(cursor.rowcount)
-
-
-def persist(sql: str, params: Params, *, head_start_seconds: float = 0) -> Rows:
-    """`query_prepared`, repeated on a new connection for up to `PATIENCE_SECONDS` when the database goes away.
-
-    When it is back, others that wait for it get `head_start_seconds`. Only for statements that may run twice. Inside a
-    transaction nothing is repeated: it is lost as a whole.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    pause_seconds = 0.0
-    while True:
-        try:
-            if pause_seconds and head_start_seconds:
-                query("SELECT 1", [])
-                time.sleep(head_start_seconds)
-            # Nobody asks first whether the connection still works (CONN_HEALTH_CHECKS): the answer comes anyway.
-            return _query_prepared(sql, params)
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or time.monotonic() > deadline:
-                raise
-            connection.close()
-        pause_seconds = min(pause_seconds * 2, 1.0) or 0.05
-        time.sleep(pause_seconds)

@@ -30,6 +30,8 @@ class OutboxSettings(EnvSettings):
     """Seconds the relay sleeps at most when nothing was due; less buys latency with idle queries."""
     keep_days: float = Field(7, ge=0)
     """Days that finished messages are kept before they are pruned. Dead letters stay until someone decides."""
+    refused_days: float = Field(3, gt=0)
+    """Days after which a message that every worker refuses (none knows its task, for one) is dead."""
     heartbeat_seconds: float = Field(10, gt=0)
     """Seconds between two heartbeats of a worker, relay or beat in the database."""
     heartbeat_directory: Path | None = None

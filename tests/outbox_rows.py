@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db.models import F
 from django.db.models.functions import Now
@@ -12,6 +12,7 @@ from outbox.models import Message
 
 QUEUE = "default"
 TASK = "tests.task"
+WORKER = "celery@tests"
 LEASE_SECONDS = 20.0
 LOST_AFTER_SECONDS = 30.0
 
@@ -37,9 +38,12 @@ def publish(*args: Any, **options: Any) -> UUID:
     return message_id
 
 
-def claim(message_id: UUID, task: str = TASK) -> ledger.Claim | None:
-    """Claim a message, as a worker does that it was delivered to."""
-    return ledger.claim(message_id, task, lease_seconds=LEASE_SECONDS)
+def claim(message_id: UUID) -> ledger.Claim | None:
+    """Claim a message, as a worker does that it was delivered to, and begin it."""
+    claims = ledger.claim([message_id], token=uuid4(), worker=WORKER, lease_seconds=LEASE_SECONDS)
+    if claims:
+        ledger.begin(claims)
+    return claims[0] if claims else None
 
 
 def start(*args: Any, **options: Any) -> ledger.Claim:
@@ -72,7 +76,17 @@ def state(message_id: UUID) -> str:
 
 def let_pass(seconds: float) -> None:
     """Let time pass for every message: each of its times moves into the past. Nobody has to wait."""
-    times = ("due_at", "expires_at", "created_at", "published_at", "finished_at")
+    times = (
+        "due_at",
+        "wanted_at",
+        "expires_at",
+        "created_at",
+        "published_at",
+        "claimed_at",
+        "begun_at",
+        "refused_at",
+        "finished_at",
+    )
     Message.objects.update(**{name: F(name) - timedelta(seconds=seconds) for name in times})
 
 

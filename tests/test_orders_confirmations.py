@@ -140,7 +140,7 @@ def test_of_a_task_whose_process_is_killed_in_its_last_attempt_celery_knows(ada:
     order = posted(ada)
     Message.objects.update(max_attempts=1)
     (message_id,) = take()
-    claim(message_id, send_order_confirmation_email.name)
+    claim(message_id)
     assert shown(order)["state"] == "sending"
     let_pass(100)
     assert take() == []  # dead
@@ -152,7 +152,7 @@ def test_an_attempt_whose_process_is_killed_is_not_the_end(ada: User, error: Exc
     """Celery's main process, which does not know that the lease will end, sends the signal."""
     order = posted(ada)
     (message_id,) = take()
-    claim(message_id, send_order_confirmation_email.name)
+    claim(message_id)
     confirmations.record_attempt(order, str(message_id))
     task = app.tasks[send_order_confirmation_email.name]
     task_failure.send(sender=task, task_id=str(message_id), exception=error)
@@ -180,7 +180,7 @@ def test_a_task_that_runs_again_after_a_crash_does_not_send_again(ada: User) -> 
     """Its process was killed after it had recorded the e-mail and before the message was settled."""
     order = posted(ada)
     (message_id,) = take()
-    claim(message_id, send_order_confirmation_email.name)
+    claim(message_id)
     confirmations.record_attempt(order, str(message_id))
     confirmations.record_sent(order, str(message_id))
     let_pass(100)

@@ -237,8 +237,7 @@ def test_replay_gives_a_dead_message_new_attempts_and_records_who_asked() -> Non
 
 def test_replay_chooses_dead_messages_by_task_and_time() -> None:
     wanted, too_old, done = die(), die(), finish()
-    other_claim = ledger.claim(publish(task="tests.other"), "tests.other", lease_seconds=20)
-    assert other_claim is not None
+    other_claim = start(task="tests.other")
     assert ledger.fail(other_claim, error=ERROR)
     make_older(too_old, finished_at=timedelta(hours=3))
     assert outbox("replay", "--task", TASK, "--since", "2h") == "Replayed 1 message.\n"

@@ -3,12 +3,14 @@
 from uuid import UUID, uuid4
 
 from celery import states
-from celery.app.trace import trace_task
 
 from app.celery import app
 from brokers.wire import TaskMessage
-from outbox.models import Message
-from tests.outbox_rows import let_pass, take
+from outbox import ledger
+from outbox.running import Kind, run_claim, settle
+from tests.outbox_rows import LEASE_SECONDS, WORKER, let_pass, take
+
+STATES = {Kind.RETRY: states.RETRY, Kind.DEAD: states.FAILURE, Kind.DONE: states.IGNORED, Kind.CUT_SHORT: states.RETRY}
 
 
 def run_due_tasks() -> list[str]:
@@ -23,10 +25,14 @@ def run_retries() -> list[str]:
 
 
 def deliver(message_id: UUID) -> str:
-    """Hand a message to the tracer, as a worker does that received it."""
-    task = app.tasks[Message.objects.get(pk=message_id).task]
-    headers = {**TaskMessage(uuid4(), task.name).headers, "id": str(message_id), "root_id": str(message_id)}
+    """Do with a message what a worker does that received it; return how it ended, in Celery's words."""
+    claims = ledger.claim([message_id], token=uuid4(), worker=WORKER, lease_seconds=LEASE_SECONDS)
+    if not claims:
+        ledger.explain([message_id])
+        return states.IGNORED
+    [claim] = claims
     delivery = {"exchange": "", "routing_key": "default", "redelivered": False}
-    request = {**headers, "hostname": "worker@test", "delivery_info": delivery}
-    _, info, _, _ = trace_task(task, str(message_id), (), {}, request, app=app)
-    return str(info.state) if info else states.SUCCESS
+    request = {**TaskMessage(claim.id, claim.task).headers, "hostname": WORKER, "delivery_info": delivery}
+    failed, _, _, outcome = run_claim(app, claim, {**request, "retries": claim.retries})
+    settle(claim, outcome, worker=WORKER)
+    return STATES[outcome.kind] if failed else states.SUCCESS

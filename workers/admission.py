@@ -1,7 +1,7 @@
-"""What a worker takes from a broker: a task that it knows, in the shape of Celery's protocol 2.
+"""What a worker takes from a broker: the id of a row, or a task that is not durable, in Celery's protocol 2.
 
 Whoever can write to a broker can write anything. Celery believes the headers: a time limit that is no number, for one,
-ends the worker. Of a message for a durable task we use the name and the id, and nothing else that it says.
+ends the worker. Of a message for a durable task we use the id, and nothing else that it says.
 """
 
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from uuid import UUID
 
 from celery.exceptions import InvalidTaskError
 
-from brokers.wire import BODY, CONTENT, TaskMessage
 
+def admit(message: Any, tasks: Mapping[str, Any]) -> UUID | None:
+    """Return the id of the ledger's message that a kombu message stands for; None for a task that is not durable.
 
-def admit(message: Any, tasks: Mapping[str, Any]) -> None:
-    """Turn a kombu message for a durable task into exactly what the relay publishes; check one for any other task.
-
-    Raises InvalidTaskError with the reason why it is not admitted.
+    A task that this worker does not know may be the ledger's: then the row says what it is.
+    Raises InvalidTaskError with the reason why the message is not admitted.
     """
     name, id = message.headers.get("task"), message.headers.get("id")
     if not isinstance(name, str):
         raise InvalidTaskError("is no Celery task (it has no header 'task')")
-    if name not in tasks:
-        raise InvalidTaskError(f"is for a task that this worker does not know: {name!r}")
     if not isinstance(id, str):
         raise InvalidTaskError(f"has no id of a task ({id!r})")
-    if message.body != BODY or message.content_type != CONTENT["content_type"]:
+    if name in tasks and not getattr(tasks[name], "durable", False):
         _check_body(message)
-    if getattr(tasks[name], "durable", False):
-        _reduce(message, name, id)
-    else:
         _check_limits(message.headers.get("timelimit"))
+        return None
+    try:
+        return UUID(id)
+    except ValueError:
+        known = "" if name in tasks else f", and is for a task that this worker does not know: {name!r}"
+        raise InvalidTaskError(f"has an id that is no message's: {id!r}{known}") from None
 
 
 def _check_body(message: Any) -> None:
@@ -40,16 +40,6 @@ def _check_body(message: Any) -> None:
         raise InvalidTaskError(f"cannot be decoded: {error}") from error
     if not isinstance(parts, list) or [type(part) for part in parts] != [list, dict, dict]:
         raise InvalidTaskError("has a body that is not [arguments, keyword arguments, options]")
-
-
-def _reduce(message: Any, name: str, id: str) -> None:
-    try:
-        known = TaskMessage(UUID(id), name)
-    except ValueError:
-        raise InvalidTaskError(f"has an id that is no message's: {id!r}") from None
-    message.headers, message.body = known.headers, BODY
-    message.content_type, message.content_encoding = CONTENT["content_type"], CONTENT["content_encoding"]
-    message._decoded_cache = None
 
 
 def _check_limits(limits: Any) -> None:

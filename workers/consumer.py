@@ -9,7 +9,7 @@ the message comes back. This one keeps such a message in the database, acknowled
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
@@ -21,10 +21,13 @@ from django.db import close_old_connections
 from kombu.message import Message as BrokerMessage
 
 from brokers.library_errors import as_broker_error
-from outbox import instruments
-from workers import poison, pool
+from outbox import instruments, lease
+from outbox.ledger import Claim
+from workers import pool
 from workers.admission import admit
-from workers.exits import end_soon
+from workers.bookkeeper import Bookkeeper, Delivery
+from workers.exits import end_process, end_soon
+from workers.requests import start
 from workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -34,8 +37,8 @@ pool.install()
 # Celery announces a future default at every lost connection, although brokers/base.py sets the option.
 warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)
 
-#: How long messages that cannot be read wait before a database that is away is tried again.
-KEEP_AGAIN_SECONDS = 1.0
+#: How long a worker that ends tries to settle what its tasks have done, while the database is away.
+SETTLE_SECONDS = 60.0
 
 
 @worker_process_init.connect
@@ -61,6 +64,9 @@ class Consumer(celery_consumer.Consumer):
     """Celery's consumer, minus what needs remote control, plus poison handling, heartbeat and watchdog."""
 
     connection_errors: tuple[type[Exception], ...]
+    hub: Any
+    qos: Any
+    initial_prefetch_count: int
 
     class Blueprint(celery_consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
         # It would declare 28 queues on RabbitMQ for delays, which we keep in the database.
@@ -72,12 +78,25 @@ class Consumer(celery_consumer.Consumer):
         without = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         kwargs["worker_options"] = {**(worker_options or {}), **without}
         super().__init__(*args, **kwargs)
-        self.unreadable: list[tuple[BrokerMessage, str]] = []
+        self.connection_number = 0
+        self.bookkeeper = Bookkeeper(self.hostname, self.pool.limit or 1, self._knows, self._answered)
+        self.bookkeeper.start()
+        lease.on_hang = self._on_hang
         self.watchdog = Watchdog(self)
         self.watchdog.start()
-        worker_shutdown.connect(self.watchdog.stop, weak=False)
+        worker_shutdown.connect(self._on_shutdown, weak=False)
         look_after_connections()
         instruments.started("worker")
+
+    def _on_shutdown(self, **_: Any) -> None:
+        """The pool is gone, and what it did is still to be settled."""
+        self.bookkeeper.stop(within_seconds=SETTLE_SECONDS)
+        self.watchdog.stop()
+
+    def _on_hang(self, hanging: int) -> None:
+        """A task cannot be stopped. A worker whose places are all taken by such tasks is of no use."""
+        if hanging >= (self.pool.limit or 1):
+            end_process(f"All {hanging} places of this worker are taken by tasks that hang")
 
     def start(self) -> None:
         """Celery's; an error that gets through it ends the worker, whatever the worker then waits for."""
@@ -104,19 +123,21 @@ class Consumer(celery_consumer.Consumer):
         return conn
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[BrokerMessage], Any]:
-        """Celery's handler of one delivered message, which lets no message end the worker."""
+        """The handler of one delivered message, which lets no message end the worker."""
         handle = super().create_task_handler(*args, **kwargs)
         self.watchdog.heard()
-        # Those of a connection that was lost are no longer ours: the broker hands them out again.
-        self.unreadable = []
+        self.connection_number += 1
         # kombu counts KeyError among them on Redis: a worker would reconnect, be handed the message again, and so on.
         away: tuple[Any, ...] = (OSError, *(each for each in self.connection_errors if each is not KeyError))
 
         def on_task_received(message: BrokerMessage) -> None:
             self.watchdog.heard()
             try:
-                admit(message, self.app.tasks)
-                handle(message)
+                id = admit(message, self.app.tasks)
+                if id is None:
+                    handle(message)
+                else:
+                    self.bookkeeper.deliver(Delivery(message, id, self.connection_number))
             except InvalidTaskError as error:
                 self._put_aside(message, str(error))
             except Exception as error:
@@ -133,18 +154,41 @@ class Consumer(celery_consumer.Consumer):
         self._put_aside(message, f"is not a valid task: {exc}")
 
     def _put_aside(self, message: BrokerMessage, reason: str) -> None:
-        self.unreadable.append((message, reason))
-        if len(self.unreadable) == 1:
-            self._keep_unreadable(self.unreadable)
+        self.bookkeeper.deliver(Delivery(message, None, self.connection_number, reason))
 
-    def _keep_unreadable(self, messages: list[tuple[BrokerMessage, str]]) -> None:
-        """Keep and acknowledge each of `messages`; while the database is away, try again with the first one.
+    def on_close(self) -> None:
+        """Celery's: the connection is lost or the worker stops, so nothing waits for a place any longer."""
+        super().on_close()
+        self.bookkeeper.release_waiting()
 
-        Until then each takes one of the places that a worker has for messages: with none left it would hear nothing.
-        """
-        while messages and messages is self.unreadable:
-            if not poison.keep(*messages[0]):
-                self.timer.call_after(KEEP_AGAIN_SECONDS, self.call_soon, (self._keep_unreadable, messages))
-                return
-            message, _ = messages.pop(0)
-            message.ack_log_error(logger, self.connection_errors)
+    def _knows(self, claim: Claim) -> str:
+        """Why this worker cannot run a claim; an empty text if it can."""
+        if not getattr(self.app.tasks.get(claim.task), "durable", False):
+            return "is a task that this worker does not know"
+        if claim.queue not in self.app.amqp.queues.consume_from:
+            return f"is of the queue {claim.queue}, which this worker does not consume"
+        return ""
+
+    def _answered(self, deliveries: Sequence[Delivery]) -> None:
+        """Called by the bookkeeper, on its thread: go on in the loop, if there is one."""
+        if self.hub is None:
+            self._take_answers(deliveries)
+        else:
+            self.hub.call_soon(self._take_answers, deliveries)
+
+    def _take_answers(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge what has its answer, and run what was claimed."""
+        for each in deliveries:
+            if each.claim is not None and each.connection == self.connection_number:
+                start(each.claim, each.message, self)
+            elif each.claim is not None:
+                self.bookkeeper.release(each.claim)
+        copies = [each.message for each in deliveries if each.connection == self.connection_number]
+        settings.BROKER_PROFILE.acknowledge(copies)
+        self._prefetch()
+
+    def _prefetch(self) -> None:
+        """Take in advance from the broker what the places can use: more of tasks that are over at once."""
+        wanted = max(self.initial_prefetch_count, self.bookkeeper.pace.ahead)
+        if self.qos.value and not self.qos.value / 2 < wanted <= self.qos.value:
+            self.qos.value = wanted

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 
-from django.db import Error, connection
 from django.db.models import F
 from django.db.models.functions import Now
 from kombu.message import Message as BrokerMessage
@@ -17,36 +16,29 @@ logger = logging.getLogger(__name__)
 KEPT_BYTES = 64 * 1024
 
 
-def keep(message: BrokerMessage, reason: str) -> bool:
-    """Store what the broker handed out; False if the database is away, so that it must not be acknowledged."""
+def keep(message: BrokerMessage, reason: str) -> None:
+    """Store what the broker handed out. Raises `django.db.Error`: then it must not be acknowledged."""
     queue = str((message.delivery_info or {}).get("routing_key") or "")
     # What a broker or kombu adds when it delivers the message once more would make another message of it.
     headers = {name: each for name, each in message.headers.items() if name != "redelivered" and name[:2] != "x-"}
-    return keep_raw(raw_bytes(message.body), reason, queue=queue, headers=repr(headers) if headers else "")
+    keep_raw(raw_bytes(message.body), reason, queue=queue, headers=repr(headers) if headers else "")
 
 
-def keep_raw(body: bytes, reason: str, *, queue: str = "", headers: str = "") -> bool:
-    """Store raw bytes once, however often they arrive; False if the database is away."""
-    try:
-        stored, new = PoisonMessage.objects.get_or_create(
-            key=hashlib.sha256(b"\0".join([legible(queue).encode(), legible(headers).encode(), body])).hexdigest(),
-            defaults={
-                "queue": legible(queue)[:80],
-                "reason": legible(reason),
-                "headers": legible(headers),
-                "body": body[:KEPT_BYTES],
-                "size": len(body),
-            },
-        )
-        if not new:
-            PoisonMessage.objects.filter(pk=stored.pk).update(times=F("times") + 1, last_seen_at=Now())
-    except Error as error:
-        problem = str(error).strip()
-        logger.warning("A message that cannot be read waits: the database does not answer (%s)", problem)
-        connection.close()
-        return False
+def keep_raw(body: bytes, reason: str, *, queue: str = "", headers: str = "") -> None:
+    """Store raw bytes once, however often they arrive. Raises `django.db.Error`."""
+    stored, new = PoisonMessage.objects.get_or_create(
+        key=hashlib.sha256(b"\0".join([legible(queue).encode(), legible(headers).encode(), body])).hexdigest(),
+        defaults={
+            "queue": legible(queue)[:80],
+            "reason": legible(reason),
+            "headers": legible(headers),
+            "body": body[:KEPT_BYTES],
+            "size": len(body),
+        },
+    )
+    if not new:
+        PoisonMessage.objects.filter(pk=stored.pk).update(times=F("times") + 1, last_seen_at=Now())
     logger.error("Kept a message that cannot be read (%s): manage.py outbox poison shows it", ascii(reason))
-    return True
 
 
 def raw_bytes(body: object) -> bytes:

@@ -4,6 +4,7 @@ from typing import Any
 
 from celery.concurrency import prefork
 from celery.concurrency.asynpool import AsynPool
+from kombu.asynchronous import get_event_loop
 
 
 class RewatchingPool(AsynPool):
@@ -19,6 +20,22 @@ class RewatchingPool(AsynPool):
         if getattr(proc, "_sentinel_poll", ...) is None:
             del proc._sentinel_poll
         super()._track_child_process(proc, hub)  # type: ignore[misc]
+
+    def on_job_process_lost(self, job: Any, pid: int, exitcode: int) -> None:
+        """Say soon that a job's process is gone. Celery looks again after 5 s, and believes it after 10 s.
+
+        What the process had answered has been read by then (`process_flush_queues`).
+        """
+        super().on_job_process_lost(job, pid, exitcode)
+        if hub := get_event_loop():
+            hub.call_later(job._lost_worker_timeout + 0.1, self.maintain_pool)
+
+    def flush(self) -> None:
+        """Keep what the pool was given although the connection to the broker is lost.
+
+        Celery drops it, since the broker hands it out again: not so what has been claimed. A task with durable=False
+        may then run twice, as whatever is acknowledged late.
+        """
 
 
 def install() -> None:

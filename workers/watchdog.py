@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 LOOKING = threading.Lock()
 os.register_at_fork(before=LOOKING.acquire, after_in_parent=LOOKING.release, after_in_child=LOOKING.release)
 
+#: When the first look is: soon, because the relay wants to know which tasks a new worker knows.
+FIRST_LOOK_SECONDS = 0.5
+
 #: Looks in a row that must find the worker deaf.
 DEAF_LOOKS = 2
 
@@ -53,7 +56,9 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         self.heart.touch()
-        while not self.ended.wait(settings.OUTBOX.heartbeat_seconds):
+        pause_seconds = min(FIRST_LOOK_SECONDS, settings.OUTBOX.heartbeat_seconds)
+        while not self.ended.wait(pause_seconds):
+            pause_seconds = settings.OUTBOX.heartbeat_seconds
             with LOOKING:
                 try:
                     self._look()

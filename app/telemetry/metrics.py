@@ -27,13 +27,20 @@ from outbox.instruments import Instrument
 #: Seconds; a claim takes one statement, a batch one round trip, an e-mail a dialogue.
 STATEMENT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60)
 
+#: Seconds that a task may run: up to its time limit.
+TASK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
 ENQUEUED = Counter("anybroker_enqueued", "Messages written into the outbox (rolled back ones too).", ["task"])
 PUBLISHED = Counter("anybroker_published", "Messages that the broker has taken.", ["queue"])
 PUBLISH_ERRORS = Counter("anybroker_publish_errors", "Batches that the broker did not take as a whole.", ["queue"])
 ATTEMPTS = Counter("anybroker_attempts", "Settled attempts by outcome: complete, retry or fail.", ["task", "outcome"])
 PUBLISH = Histogram("anybroker_publish_seconds", "Publishing a batch.", ["queue"], buckets=STATEMENT_BUCKETS)
-CLAIM = Histogram("anybroker_claim_seconds", "Claiming a message.", buckets=STATEMENT_BUCKETS)
-SETTLE = Histogram("anybroker_settle_seconds", "Settling a message.", buckets=STATEMENT_BUCKETS)
+ANSWERS = Counter("anybroker_answers", "Messages taken off the broker by what became of them.", ["answer"])
+TASK = Histogram(
+    "anybroker_task_seconds", "Attempts of a task, by how they ended.", ["task", "outcome"], buckets=TASK_BUCKETS
+)
+CLAIM = Histogram("anybroker_claim_seconds", "Claiming a batch of messages.", buckets=STATEMENT_BUCKETS)
+SETTLE = Histogram("anybroker_settle_seconds", "Settling a batch of messages.", buckets=STATEMENT_BUCKETS)
 
 
 class Measurements(Instrument):
@@ -58,12 +65,15 @@ class Measurements(Instrument):
         PUBLISH.labels(queue).observe(time.perf_counter() - began)
         PUBLISHED.labels(queue).inc(len(messages))
 
-    def timed(self, step: str, seconds: float, **labels: str) -> None:
-        if step == "claim":
-            CLAIM.observe(seconds)
-        else:
-            SETTLE.observe(seconds)
-            ATTEMPTS.labels(labels["task"], labels["outcome"]).inc()
+    def timed(self, step: str, seconds: float) -> None:
+        (CLAIM if step == "claim" else SETTLE).observe(seconds)
+
+    def answered(self, answer: str, number: int) -> None:
+        ANSWERS.labels(answer).inc(number)
+
+    def settled(self, task: str, outcome: str, seconds: float) -> None:
+        ATTEMPTS.labels(task, outcome).inc()
+        TASK.labels(task, outcome).observe(seconds)
 
 
 def expose(*, with_state: bool) -> bytes:

@@ -11,7 +11,8 @@ def replay(ids: Iterable[UUID], *, by: str) -> int:
     """Give dead messages a new set of attempts, now; returns how many there were. `by` is recorded in `history`."""
     keys = [key(id) for id in ids]
     return run(
-        f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, finished_at = NULL, expires_at = NULL,
+        f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, wanted_at = {now()},
+        finished_at = NULL, expires_at = NULL, lease = NULL, begun_at = NULL, refused_at = NULL,
         publishes = 0, replayed_after = attempts, history = history || %s
         WHERE state = 'dead' AND id IN ({marks(keys)})""",
         [_note("replayed", by), *keys],
@@ -22,7 +23,7 @@ def discard(ids: Iterable[UUID], *, by: str) -> int:
     """Decide that messages need not happen: dead ones, and those no worker has begun. Returns how many there were."""
     keys = [key(id) for id in ids]
     return run(
-        f"""UPDATE outbox_message SET state = 'discarded', finished_at = {now()}, history = history || %s
+        f"""UPDATE outbox_message SET state = 'discarded', finished_at = {now()}, lease = NULL, history = history || %s
         WHERE state IN ('dead', 'pending', 'published') AND id IN ({marks(keys)})""",
         [_note("discarded", by), *keys],
     ) if keys else 0  # fmt: skip
@@ -31,7 +32,7 @@ def discard(ids: Iterable[UUID], *, by: str) -> int:
 def republish(*, by: str) -> int:
     """Make everything that a broker was given due now: that broker is gone, or came back empty."""
     return run(
-        f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, publishes = 0, history = history || %s
+        """UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, history = history || %s
         WHERE state = 'published'""",
         [_note("republished", by)],
     )

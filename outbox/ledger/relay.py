@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from brokers.wire import TaskMessage
@@ -35,6 +36,7 @@ def take_due(queue: str, *, limit: int, lost_after_seconds: float) -> list[TaskM
     )
     spent = f"state = 'running' AND {SPENT_ATTEMPTS}"
     expired = f"expires_at <= {now()}"
+    lost = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC attempt "
     rows = query(
         # Materialized, or PostgreSQL may choose to look for what is due, and lock it, once for every row.
         f"""WITH due AS MATERIALIZED ({due})
@@ -42,22 +44,34 @@ def take_due(queue: str, *, limit: int, lost_after_seconds: float) -> list[TaskM
         state = CASE WHEN {spent} OR {expired} THEN 'dead' ELSE 'published' END,
         last_error = CASE WHEN {spent} THEN %(spent)s WHEN {expired} THEN %(expired)s ELSE last_error END,
         finished_at = CASE WHEN {spent} OR {expired} THEN {now()} END,
+        begun_at = CASE WHEN {expired} AND NOT ({spent}) THEN NULL ELSE begun_at END,
+        history = CASE WHEN state = 'running' AND begun_at IS NOT NULL
+            THEN history || %(lost)s || attempts || ' lost: the lease of ' || worker || ' ended' || %(newline)s
+            ELSE history END,
         due_at = {later("%(lost_after)s * (1 << publishes)")},
         publishes = CASE WHEN publishes < {MOST_DOUBLINGS} THEN publishes + 1 ELSE publishes END,
         published_at = {now()}
         WHERE id IN (SELECT id FROM due) RETURNING id, task, state, priority, created_at""",
-        {"queue": queue, "limit": limit, "lost_after": lost_after_seconds, "spent": SPENT, "expired": EXPIRED},
+        {
+            "queue": queue,
+            "limit": limit,
+            "lost_after": lost_after_seconds,
+            "spent": SPENT,
+            "expired": EXPIRED,
+            "lost": lost,
+            "newline": "\n",
+        },
     )
     rows.sort(key=lambda row: (-row[3], row[4]))
     return [TaskMessage(uuid(id), task) for id, task, state, _, _ in rows if state == "published"]
 
 
 def put_back(ids: Iterable[UUID]) -> None:
-    """Make messages that could not be published due again."""
+    """Make messages that could not be published due again, since when they were before."""
     keys = [key(id) for id in ids]
     if keys:
         run(
-            f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, publishes = 0
+            f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0
             WHERE state = 'published' AND id IN ({marks(keys)})""",
             keys,
         )
@@ -75,7 +89,7 @@ def count_in_flight(queue: str) -> InFlight:
 def release_lost(queue: str, *, limit: int) -> int:
     """Make the `limit` longest published of the overdue messages due again: the broker no longer has them."""
     return run(
-        f"""UPDATE outbox_message SET state = 'pending', due_at = {now()} WHERE state = 'published' AND id IN (
+        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at WHERE state = 'published' AND id IN (
         SELECT id FROM outbox_message WHERE state = 'published' AND queue = %s AND due_at <= {now()}
         ORDER BY published_at LIMIT %s)""",
         [queue, limit],

@@ -1,34 +1,82 @@
-"""What a worker asks: claim, renew, settle.
+"""What a worker asks: claim, begin, renew, settle; for many messages in one statement.
 
-Its statements are repeated on a new connection when the database goes away for a while: the fencing number makes
-repeating safe.
+Each may run twice: a claim recognises itself by its token, and whoever has lost the lease settles nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from kombu.utils.json import loads
 
-from outbox.sql import SPENT_ATTEMPTS, key, later, moment, now, persist, query, uuid
-
-#: How long workers that wait for the database let those go first that have finished something meanwhile. Longer than
-#: their pauses: a message whose lease has ended while its worker was cut off would otherwise be run again.
-SETTLING_SECONDS = 2.0
+from outbox.ledger.relay import EXPIRED, SPENT
+from outbox.sql import (
+    SPENT_ATTEMPTS,
+    end_of,
+    given,
+    key,
+    later,
+    marks,
+    moment,
+    now,
+    query,
+    query_prepared,
+    uuid,
+)
 
 #: How much of an error is kept, from its end, where a traceback names it.
 ERROR_CHARACTERS = 20_000
 
+#: How much of `history` is kept, from its end, and how much of an error a line of it tells.
+HISTORY_CHARACTERS, HISTORY_ERROR_CHARACTERS = 10_000, 200
+
+#: How long a refused message waits before it is published again: a worker that knows its task may have been started.
+REFUSED_SECONDS = 10.0
+
+#: An attempt that was cut short is made again at once; one that follows such attempts waits up to so many seconds.
+LONGEST_PAUSE_SECONDS = 60
+
+#: What a message must not be to be claimed: paused, as SQL.
+PAUSED = (
+    "(queue IN (SELECT name FROM outbox_pause WHERE kind = 'queue')"
+    " OR task IN (SELECT name FROM outbox_pause WHERE kind = 'task'))"
+)
+
+
+#: An attempt that was over before `begin` counted it is counted by what settles it.
+COUNT_ATTEMPT = (
+    "attempts = attempts + CASE WHEN begun_at IS NULL THEN 1 ELSE 0 END, begun_at = COALESCE(begun_at, {began})"
+)
+
+
+class Answer(StrEnum):
+    """What becomes of a message that a worker has taken off a broker."""
+
+    CLAIMED = "claimed"
+    """It is ours to run."""
+    DUPLICATE = "duplicate"
+    """Another worker holds it, it is finished, not due yet, or paused: there is nothing to run."""
+    REFUSED = "refused"
+    """This worker cannot run it: another one may."""
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+    """There is no such message: forged, pruned, or from a producer without an outbox."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One attempt of one message, held by the process that runs it."""
+    """One attempt of one message, held by one worker."""
 
     id: UUID
+    lease: UUID
+    """The fence: only who holds it may settle."""
+    task: str
+    queue: str
     attempt: int
-    """The fencing number."""
+    """The number of this attempt, from 1."""
     retries: int
     """How often it was tried before, since it was enqueued or last replayed."""
     max_attempts: int | None
@@ -41,22 +89,74 @@ class Claim:
         return args, kwargs, loads(self.headers)
 
 
-def claim(id: UUID, task: str, *, lease_seconds: float) -> Claim | None:
-    """Take the lease of a message, or None if there is nothing to run.
+def claim(ids: Collection[UUID], *, token: UUID, worker: str, lease_seconds: float) -> list[Claim]:
+    """Take the leases of those of the messages that can be run, with `token` as their fence.
 
-    None is what a duplicate, forged or stale delivery gets: the message is done, held by someone else, not due yet,
-    of another task, or was never there.
+    To be asked again with the same token when the answer was lost: what it had claimed it claims again.
     """
-    rows = persist(
-        f"""UPDATE outbox_message SET state = 'running', attempts = attempts + 1, publishes = 0,
-        due_at = {later("%s")} WHERE id = %s AND task = %s
-        AND finished_at IS NULL AND (state = 'published' OR due_at <= {now()})
+    rows = query_prepared(
+        f"""UPDATE outbox_message SET state = 'running', lease = %s, worker = %s, claimed_at = {now()},
+        begun_at = NULL, publishes = 0, due_at = {later("%s")}
+        WHERE id IN ({marks(ids)})
+        AND (state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()})
+            OR (state = 'running' AND lease = %s))
         AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
-        RETURNING attempts, attempts - replayed_after - 1, max_attempts, arguments, headers""",
-        [lease_seconds, key(id), task],
-        head_start_seconds=SETTLING_SECONDS,
+        AND NOT {PAUSED}
+        RETURNING id, task, queue, attempts + 1, attempts - replayed_after, max_attempts, arguments, headers""",
+        [key(token), worker[:255], lease_seconds, *map(key, ids), key(token)],
     )
-    return Claim(id, *rows[0]) if rows else None
+    return [Claim(uuid(id), token, *rest) for id, *rest in rows]
+
+
+def explain(ids: Collection[UUID]) -> dict[UUID, Answer]:
+    """Say why messages could not be claimed; those that have expired are dead from now on, paused ones wait again."""
+    keys = [key(id) for id in ids]
+    expired = f"expires_at <= {now()} AND state IN ('pending', 'published')"
+    query(
+        f"""UPDATE outbox_message SET state = 'dead', last_error = %s, finished_at = {now()}, lease = NULL,
+        begun_at = NULL WHERE id IN ({marks(keys)}) AND {expired} RETURNING id""",
+        [EXPIRED, *keys],
+    )
+    query(
+        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0
+        WHERE id IN ({marks(keys)}) AND state = 'published' AND {PAUSED} RETURNING id""",
+        keys,
+    )
+    rows = query(f"SELECT id, state, last_error = %s FROM outbox_message WHERE id IN ({marks(keys)})", [EXPIRED, *keys])
+    known = {uuid(id): Answer.EXPIRED if state == "dead" and late else Answer.DUPLICATE for id, state, late in rows}
+    return {id: known.get(id, Answer.UNKNOWN) for id in ids}
+
+
+def refuse(claims: Sequence[Claim], reasons: Sequence[str], *, worker: str, give_up_days: float) -> None:
+    """Give messages back that this worker cannot run: another one may know how.
+
+    They have not used an attempt, and wait REFUSED_SECONDS each time. Those that every worker has refused for
+    `give_up_days` are dead.
+    """
+    spent = f"refused_at <= {later('%s')}"
+    for each, reason in zip(claims, reasons, strict=True):
+        query_prepared(
+            f"""UPDATE outbox_message SET last_error = %s, lease = NULL, begun_at = NULL,
+            refused_at = COALESCE(refused_at, {now()}), due_at = {later("%s")},
+            state = CASE WHEN {spent} THEN 'dead' ELSE 'pending' END,
+            finished_at = CASE WHEN {spent} THEN {now()} END
+            WHERE id = %s AND lease = %s AND state = 'running' RETURNING id""",
+            [
+                legible(f"Refused by {worker}: {reason}"), REFUSED_SECONDS, *[-give_up_days * 86_400] * 2,
+                key(each.id), key(each.lease),
+            ],
+        )  # fmt: skip
+
+
+def begin(claims: Sequence[Claim]) -> None:
+    """Record that attempts have begun: from now on they count."""
+    rows, params = given(ids_and_leases(claims))
+    query_prepared(
+        f"""UPDATE outbox_message SET attempts = attempts + 1, begun_at = {now()}, refused_at = NULL FROM {rows}
+        WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published') AND begun_at IS NULL
+        RETURNING id""",
+        params,
+    )
 
 
 def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
@@ -64,58 +164,107 @@ def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
 
     One that had already been published again is taken back. Not to be called for a claim that is being settled.
     """
-    values = ", ".join(["(%s, %s)"] * len(claims))
-    rows = persist(
-        f"""UPDATE outbox_message SET state = 'running', due_at = {later("%s")}
-        WHERE state IN ('running', 'published') AND (id, attempts) IN (VALUES {values}) RETURNING id""",
-        [lease_seconds, *(param for claim in claims for param in (key(claim.id), claim.attempt))],
+    rows, params = given(ids_and_leases(claims))
+    found = query_prepared(
+        f"""UPDATE outbox_message SET state = 'running', due_at = {later("%s")} FROM {rows}
+        WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published') RETURNING id""",
+        [lease_seconds, *params],
     )
-    return {uuid(id) for (id,) in rows}
+    return {uuid(id) for (id,) in found}
 
 
-def complete(claim: Claim) -> bool:
-    """Settle: it is done. False if another attempt has been made meanwhile.
+def release(claims: Sequence[Claim]) -> None:
+    """Give back what was claimed and not begun: it is due now, and has not used an attempt."""
+    rows, params = given(ids_and_leases(claims))
+    query_prepared(
+        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, lease = NULL FROM {rows}
+        WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published') RETURNING id""",
+        params,
+    )
 
-    Also if it counts as dead or was discarded in the meantime: that it was done is the truth.
+
+# --- Outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def complete(claim: Claim, *, seconds: float = 0) -> bool:
+    """Settle: it is done. False if the lease was lost. See `complete_all`."""
+    return bool(complete_all([claim], [seconds]))
+
+
+def complete_all(claims: Sequence[Claim], seconds: Sequence[float]) -> set[UUID]:
+    """Settle: they are done, after running for so many `seconds` each. Returns the ids of those that were still ours.
+
+    Also one that counts as dead by now: that it was done is the truth.
     """
-    return bool(
-        persist(
-            f"""UPDATE outbox_message SET state = 'done', finished_at = {now()}, last_error = ''
-            WHERE id = %s AND attempts = %s RETURNING id""",
-            [key(claim.id), claim.attempt],
-        )
+    rows, params = given([(*pair, ran) for pair, ran in zip(ids_and_leases(claims), seconds, strict=True)])
+    found = query_prepared(
+        f"""UPDATE outbox_message SET state = 'done', finished_at = {now()}, last_error = '', refused_at = NULL,
+        {COUNT_ATTEMPT.format(began=later("-given_seconds"))} FROM {rows}
+        WHERE id = given_id AND lease = given_lease RETURNING id""",
+        params,
     )
+    return {uuid(id) for (id,) in found}
 
 
 def retry(
-    claim: Claim, *, error: str, countdown: float = 0, eta: datetime | None = None, max_attempts: int = 0
-) -> bool:
+    claim: Claim, *, error: str, countdown: float = 0, eta: datetime | None = None, max_attempts: int = 0,
+    seconds: float = 0,
+) -> bool:  # fmt: skip
     """Settle: try again later, or dead if that was the last attempt. False if there is nothing to settle any more.
 
     `max_attempts` raises the message's own limit if it is higher.
     """
     due, due_param = moment(eta or countdown)
-    spent = f"{SPENT_ATTEMPTS} AND attempts - replayed_after >= %s"
-    rows = persist(
-        f"""UPDATE outbox_message SET last_error = %s, publishes = 0, due_at = {due},
-        max_attempts = CASE WHEN max_attempts < %s THEN %s ELSE max_attempts END,
-        state = CASE WHEN {spent} THEN 'dead' ELSE 'pending' END,
-        finished_at = CASE WHEN {spent} THEN {now()} END
-        WHERE id = %s AND attempts = %s AND finished_at IS NULL RETURNING id""",
-        [legible(error), due_param, *[max_attempts] * 4, key(claim.id), claim.attempt],
+    made = "attempts + CASE WHEN begun_at IS NULL THEN 1 ELSE 0 END - replayed_after"
+    spent = f"{made} >= max_attempts AND {made} >= %s"
+    return _settle_one(
+        claim,
+        f"""max_attempts = CASE WHEN max_attempts < %s THEN %s ELSE max_attempts END, publishes = 0,
+        due_at = {due}, wanted_at = {due}, lease = NULL, state = CASE WHEN {spent} THEN 'dead' ELSE 'pending' END,
+        finished_at = CASE WHEN {spent} THEN {now()} END""",
+        [max_attempts, max_attempts, due_param, due_param, max_attempts, max_attempts],
+        error=error,
+        seconds=seconds,
     )
-    return bool(rows)
 
 
-def fail(claim: Claim, *, error: str) -> bool:
+def fail(claim: Claim, *, error: str, seconds: float = 0) -> bool:
     """Settle: dead, for a reason that trying again would not change. False if there is nothing to settle any more."""
+    return _settle_one(claim, f"state = 'dead', finished_at = {now()}", [], error=error, seconds=seconds)
+
+
+def cut_short(claim: Claim, *, error: str, seconds: float = 0) -> bool:
+    """Settle an attempt whose process was killed, or which hangs: it is made again, if one is left.
+
+    At once after the first such attempt, later after each further one.
+    """
+    pause = 0 if claim.retries == 0 else min(2**claim.retries, LONGEST_PAUSE_SECONDS)
+    return retry(claim, error=f"{error} {SPENT if _is_last(claim) else ''}".strip(), countdown=pause, seconds=seconds)
+
+
+def _is_last(claim: Claim) -> bool:
+    return claim.max_attempts is not None and claim.retries + 1 >= claim.max_attempts
+
+
+def _settle_one(claim: Claim, changes: str, params: list[Any], *, error: str, seconds: float) -> bool:
     return bool(
-        persist(
-            f"""UPDATE outbox_message SET state = 'dead', last_error = %s, finished_at = {now()}
-            WHERE id = %s AND attempts = %s AND finished_at IS NULL RETURNING id""",
-            [legible(error), key(claim.id), claim.attempt],
+        query_prepared(
+            f"""UPDATE outbox_message SET {changes}, last_error = %s, refused_at = NULL,
+            history = {end_of("history || %s", HISTORY_CHARACTERS)},
+            {COUNT_ATTEMPT.format(began=later("%s"))}
+            WHERE id = %s AND lease = %s AND finished_at IS NULL RETURNING id""",
+            [*params, legible(error), _history_line(claim, error, seconds), -seconds, key(claim.id), key(claim.lease)],
         )
     )
+
+
+def _history_line(claim: Claim, error: str, seconds: float) -> str:
+    last = legible(error.strip().rpartition("\n")[2][-HISTORY_ERROR_CHARACTERS:])
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC attempt {claim.attempt} failed after {seconds:.1f} s: {last}\n"
+
+
+def ids_and_leases(claims: Sequence[Claim]) -> list[tuple[Any, ...]]:
+    return [(key(each.id), key(each.lease)) for each in claims]
 
 
 def legible(error: str) -> str:
