@@ -320,7 +320,7 @@ class Bookkeeper:
         with self._changed:
             begun = [hold for hold in self._held.values() if hold.begun and not hold.recorded]
         if begun:
-            ledger.begin([hold.claim for hold in begun])
+            ledger.begin([hold.claim for hold in begun], lease_seconds=settings.OUTBOX.lease_seconds)
             for hold in begun:
                 hold.recorded = True
 
