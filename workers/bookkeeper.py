@@ -337,7 +337,7 @@ class Bookkeeper:
                 hold for hold in self._held.values() if hold.begun_at and hold.begun_at <= early and not hold.recorded
             ]
         if begun:
-            ledger.begin([hold.claim for hold in begun])
+            ledger.begin([hold.claim for hold in begun], lease_seconds=settings.OUTBOX.lease_seconds)
             for hold in begun:
                 hold.recorded = True
 
