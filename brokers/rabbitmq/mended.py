@@ -6,10 +6,10 @@ from kombu.transport import pyamqp
 
 
 class BoundedTransport(pyamqp.Transport):
-    """Limits every wait for RabbitMQ to the time that connecting may take.
+    """Limits every wait for RabbitMQ to the timeout for connecting.
 
-    py-amqp does so for TLS, but sets no limit on a plain socket once it is connected (amqp/transport.py,
-    `_init_socket`). Closing a connection that RabbitMQ no longer reads, as in an alarm, then takes for ever.
+    py-amqp does this for TLS, but removes the timeout of a plain socket once it is connected (amqp/transport.py,
+    `_init_socket`). When RabbitMQ does not read, as during an alarm, closing the connection would then take for ever.
     """
 
     def establish_connection(self) -> Any:
@@ -19,10 +19,10 @@ class BoundedTransport(pyamqp.Transport):
 
 
 class EachHostVerifiedTransport(pyamqp.SSLTransport):
-    """Expects of every host the certificate of that host.
+    """Verifies the certificate of every host against the name of that host.
 
-    kombu writes the name of the first host it tries into options that all hosts share (pyamqp.py,
-    `establish_connection`), so each further one is refused for not having the first one's name.
+    kombu writes the name of the first host into options that all hosts share (pyamqp.py, `establish_connection`). The
+    certificates of all other hosts are then refused, because they are not for the first host's name.
     """
 
     def establish_connection(self) -> Any:
