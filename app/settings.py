@@ -215,8 +215,7 @@ SITE_NAME = SERVICE.site_name
 # --- Logging ----------------------------------------------------------------------------------------------------------
 
 LOGGING = logs.configure(as_json=SERVICE.is_production, level=SERVICE.log_level)
-# One line for each request, when it is answered. A request id from outside is kept, so that logs of services can be
-# joined.
+# One line for each request, when it is answered. A request id from outside is kept: it joins the logs of services.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 

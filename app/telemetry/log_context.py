@@ -1,5 +1,4 @@
-"""Carries the log context (request, user, order) from the enqueuing process to the worker, in the headers of the
-row."""
+"""Carries the log context (request, user, order) from the sender to the worker, in the headers of the row."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

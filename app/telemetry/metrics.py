@@ -77,8 +77,7 @@ class Measurements(Instrument):
 
 
 def expose(*, with_state: bool) -> bytes:
-    """Return the text for Prometheus: the metrics of all processes of this program and, if wanted, the outbox's
-    state."""
+    """Return the text for Prometheus: the metrics of all processes of this program, and the state if wanted."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     if with_state:
