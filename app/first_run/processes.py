@@ -166,7 +166,7 @@ class Server(ABC):
 
     #: Its name in messages.
     title: str
-    #: Seconds that it may take until it answers. Generous, because a loaded machine is slow; a failed start shows at once.
+    #: Seconds that it may take until it answers. Generous, for loaded machines; a failed start shows at once.
     start_seconds: float = 60
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
