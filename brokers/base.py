@@ -110,6 +110,8 @@ class BrokerProfile(EnvSettings):
 
     counts_unacknowledged: ClassVar[bool] = True
     """Whether `depth` knows how many messages workers have not acknowledged yet."""
+    prefetch_is_the_consumers: ClassVar[bool] = False
+    """Whether a new prefetch applies only to consumers that start after it was set."""
     depth_is_exact: ClassVar[bool] = True
     """Whether `depth` counts a message as soon as it was published."""
 

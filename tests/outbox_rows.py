@@ -41,8 +41,7 @@ def publish(*args: Any, **options: Any) -> UUID:
 def claim(message_id: UUID) -> ledger.Claim | None:
     """Claim a message, as a worker does that it was delivered to, and begin it."""
     claims = ledger.claim([message_id], token=uuid4(), worker=WORKER, lease_seconds=LEASE_SECONDS)
-    if claims:
-        ledger.begin(claims)
+    ledger.begin(claims, lease_seconds=LEASE_SECONDS)
     return claims[0] if claims else None
 
 

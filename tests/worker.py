@@ -10,7 +10,13 @@ from outbox import ledger
 from outbox.running import Kind, run_claim, settle
 from tests.outbox_rows import LEASE_SECONDS, WORKER, let_pass, take
 
-STATES = {Kind.RETRY: states.RETRY, Kind.DEAD: states.FAILURE, Kind.DONE: states.IGNORED, Kind.CUT_SHORT: states.RETRY}
+STATES = {
+    Kind.DONE: states.SUCCESS,
+    Kind.RETRY: states.RETRY,
+    Kind.DEAD: states.FAILURE,
+    Kind.CUT_SHORT: states.RETRY,
+    Kind.REFUSED: states.REJECTED,
+}
 
 
 def run_due_tasks() -> list[str]:
@@ -30,9 +36,10 @@ def deliver(message_id: UUID) -> str:
     if not claims:
         ledger.explain([message_id])
         return states.IGNORED
+    ledger.begin(claims, lease_seconds=LEASE_SECONDS)
     [claim] = claims
     delivery = {"exchange": "", "routing_key": "default", "redelivered": False}
     request = {**TaskMessage(claim.id, claim.task).headers, "hostname": WORKER, "delivery_info": delivery}
-    failed, _, _, outcome = run_claim(app, claim, {**request, "retries": claim.retries})
+    *_, outcome = run_claim(app, claim, {**request, "retries": claim.retries})
     settle(claim, outcome, worker=WORKER)
-    return STATES[outcome.kind] if failed else states.SUCCESS
+    return STATES[outcome.kind]

@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 #: Outcomes wait so long for others to be settled with, and no more than so many are settled at once.
 LINGER_SECONDS, MOST_AT_ONCE = 0.005, 100
 
+#: A task that has run for so long is recorded as begun, so that its attempt counts whatever happens. One that is over
+#: sooner, as most are, is counted by what settles it.
+BEGIN_SECONDS = 0.02
+
 #: How long the thread waits before it tries a database again that was away: doubling between these.
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 1.0
 
@@ -93,7 +97,7 @@ class Hold:
     """A claim of this worker. Times are monotonic."""
 
     claim: Claim
-    begun: bool = False
+    begun_at: float | None = None
     recorded: bool = False
     handed: bool = False
     """Whether the pool has it: from then on it cannot be taken back."""
@@ -145,8 +149,7 @@ class Bookkeeper:
         """A claim runs: from now on this attempt counts, and whoever runs it keeps its lease."""
         with self._changed:
             if hold := self._hold_of(claim):
-                hold.begun = True
-                self._touch()
+                hold.begun_at = time.monotonic()
                 if self._inbox:
                     self._changed.notify()
 
@@ -166,7 +169,7 @@ class Bookkeeper:
         """Give back what waits for a place. What the pool has been given it runs, unless it is gone."""
         with self._changed:
             self._inbox.clear()
-            waiting = [each for each in self._held.values() if not each.begun and (pool_is_gone or not each.handed)]
+            waiting = [each for each in self._held.values() if not each.begun_at and (pool_is_gone or not each.handed)]
             for hold in waiting:
                 self.release(hold.claim)
 
@@ -179,7 +182,7 @@ class Bookkeeper:
 
     def running(self) -> list[Claim]:
         with self._changed:
-            return [hold.claim for hold in self._held.values() if hold.begun]
+            return [hold.claim for hold in self._held.values() if hold.begun_at]
 
     def stop(self, *, within_seconds: float) -> None:
         """Settle and give back what there is, for so long at most; then the thread ends."""
@@ -227,6 +230,8 @@ class Bookkeeper:
             time.sleep(backoff_seconds)
         with self._changed:
             while (pause := self._pause()) > 0:
+                if self._stopping:
+                    self.release_waiting(pool_is_gone=True)
                 if self._stopping and not (self._outcomes or self._released):
                     return False
                 if not is_postgresql():
@@ -242,20 +247,29 @@ class Bookkeeper:
         if self._asked or self._released or (self._inbox and self._room()) or (self._stopping and self._outcomes):
             return 0
         until = self._renewed + settings.OUTBOX.renew_seconds
+        unrecorded = [each.begun_at for each in self._held.values() if each.begun_at and not each.recorded]
+        if unrecorded:
+            until = min(until, min(unrecorded) + BEGIN_SECONDS)
         if self._first_outcome:
             enough = len(self._outcomes) >= MOST_AT_ONCE
             until = 0.0 if enough else min(until, self._first_outcome + LINGER_SECONDS)
         return min(until - time.monotonic(), 0.2 if self._stopping else 1e9)
 
     def _room(self) -> int:
-        """How many more may be claimed: of those that wait for a place there are to be few."""
-        return max(self.pace.ahead - sum(not hold.begun for hold in self._held.values()), 0)
+        """How many are to be claimed now: none while more than half of what should be at hand still is.
+
+        So that a busy worker claims many at a time.
+        """
+        ahead, waiting = self.pace.ahead, sum(not hold.begun_at for hold in self._held.values())
+        return ahead - waiting if waiting <= ahead // 2 else 0
 
     def _keep(self, *, head_start: bool) -> None:
         self._settle_outcomes()
         self._record_begun()
         self._release_what_waits()
         self._renew_if_time()
+        if self._stopping:
+            self._asked = []
         if not self._asked:
             return
         if head_start:
@@ -317,10 +331,13 @@ class Bookkeeper:
             logger.warning("%s[%s] is refused: %s", claim.task, claim.id, outcome.error)
 
     def _record_begun(self) -> None:
+        early = time.monotonic() - BEGIN_SECONDS
         with self._changed:
-            begun = [hold for hold in self._held.values() if hold.begun and not hold.recorded]
+            begun = [
+                hold for hold in self._held.values() if hold.begun_at and hold.begun_at <= early and not hold.recorded
+            ]
         if begun:
-            ledger.begin([hold.claim for hold in begun])
+            ledger.begin([hold.claim for hold in begun], lease_seconds=settings.OUTBOX.lease_seconds)
             for hold in begun:
                 hold.recorded = True
 
@@ -337,7 +354,7 @@ class Bookkeeper:
         if time.monotonic() < self._renewed + settings.OUTBOX.renew_seconds:
             return
         with self._changed:
-            waiting = [hold.claim for hold in self._held.values() if not hold.begun]
+            waiting = [hold.claim for hold in self._held.values() if not hold.begun_at]
         if waiting:
             ledger.renew(waiting, lease_seconds=settings.OUTBOX.lease_seconds)
         self._renewed = time.monotonic()

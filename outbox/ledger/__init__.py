@@ -2,8 +2,9 @@
 
 enqueue.py  whoever calls `.delay()`
 relay.py    what is due, what was lost
-worker.py   claim, renew, settle
+worker.py   claim, begin, renew, settle
 people.py   replay, discard, prune
+history.py  what a message tells of its past
 
 The clock is the database's, because hosts may disagree about the hour.
 """

@@ -1,9 +1,9 @@
 """What people decide, and what is forgotten."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from uuid import UUID
 
+from outbox.ledger.history import with_line
 from outbox.sql import key, later, marks, now, run
 
 
@@ -13,9 +13,9 @@ def replay(ids: Iterable[UUID], *, by: str) -> int:
     return run(
         f"""UPDATE outbox_message SET state = 'pending', due_at = {now()}, wanted_at = {now()},
         finished_at = NULL, expires_at = NULL, lease = NULL, begun_at = NULL, refused_at = NULL,
-        publishes = 0, replayed_after = attempts, history = history || %s
+        publishes = 0, replayed_after = attempts, history = {with_line("%s")}
         WHERE state = 'dead' AND id IN ({marks(keys)})""",
-        [_note("replayed", by), *keys],
+        [f"replayed by {by}", *keys],
     ) if keys else 0  # fmt: skip
 
 
@@ -23,18 +23,18 @@ def discard(ids: Iterable[UUID], *, by: str) -> int:
     """Decide that messages need not happen: dead ones, and those no worker has begun. Returns how many there were."""
     keys = [key(id) for id in ids]
     return run(
-        f"""UPDATE outbox_message SET state = 'discarded', finished_at = {now()}, lease = NULL, history = history || %s
-        WHERE state IN ('dead', 'pending', 'published') AND id IN ({marks(keys)})""",
-        [_note("discarded", by), *keys],
+        f"""UPDATE outbox_message SET state = 'discarded', finished_at = {now()}, lease = NULL,
+        history = {with_line("%s")} WHERE state IN ('dead', 'pending', 'published') AND id IN ({marks(keys)})""",
+        [f"discarded by {by}", *keys],
     ) if keys else 0  # fmt: skip
 
 
 def republish(*, by: str) -> int:
     """Make everything that a broker was given due now: that broker is gone, or came back empty."""
     return run(
-        """UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, history = history || %s
-        WHERE state = 'published'""",
-        [_note("republished", by)],
+        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0,
+        history = {with_line("%s")} WHERE state = 'published'""",
+        [f"republished by {by}"],
     )
 
 
@@ -45,7 +45,3 @@ def prune(*, keep_days: float, limit: int) -> int:
         WHERE finished_at < {later("%s")} AND state IN ('done', 'discarded') LIMIT %s)""",
         [-keep_days * 86_400, limit],
     )
-
-
-def _note(action: str, by: str) -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC {action} by {by}\n"

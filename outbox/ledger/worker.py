@@ -5,17 +5,17 @@ Each may run twice: a claim recognises itself by its token, and whoever has lost
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from kombu.utils.json import loads
 
+from outbox.ledger.history import with_line
 from outbox.ledger.relay import EXPIRED, SPENT
 from outbox.sql import (
     SPENT_ATTEMPTS,
-    end_of,
     given,
     key,
     later,
@@ -30,13 +30,13 @@ from outbox.sql import (
 #: How much of an error is kept, from its end, where a traceback names it.
 ERROR_CHARACTERS = 20_000
 
-#: How much of `history` is kept, from its end, and how much of an error a line of it tells.
-HISTORY_CHARACTERS, HISTORY_ERROR_CHARACTERS = 10_000, 200
+#: How much of it a line of `history` tells.
+HISTORY_ERROR_CHARACTERS = 200
 
 #: How long a refused message waits before it is published again: a worker that knows its task may have been started.
 REFUSED_SECONDS = 10.0
 
-#: An attempt that was cut short is made again at once; one that follows such attempts waits up to so many seconds.
+#: A first attempt that was cut short is followed by another one at once; a later one after up to so many seconds.
 LONGEST_PAUSE_SECONDS = 60
 
 #: What a message must not be to be claimed: paused, as SQL.
@@ -94,6 +94,8 @@ def claim(ids: Collection[UUID], *, token: UUID, worker: str, lease_seconds: flo
 
     To be asked again with the same token when the answer was lost: what it had claimed it claims again.
     """
+    if not ids:
+        return []
     rows = query_prepared(
         f"""UPDATE outbox_message SET state = 'running', lease = %s, worker = %s, claimed_at = {now()},
         begun_at = NULL, publishes = 0, due_at = {later("%s")}
@@ -110,6 +112,8 @@ def claim(ids: Collection[UUID], *, token: UUID, worker: str, lease_seconds: flo
 
 def explain(ids: Collection[UUID]) -> dict[UUID, Answer]:
     """Say why messages could not be claimed; those that have expired are dead from now on, paused ones wait again."""
+    if not ids:
+        return {}
     keys = [key(id) for id in ids]
     expired = f"expires_at <= {now()} AND state IN ('pending', 'published')"
     query(
@@ -137,6 +141,7 @@ def refuse(claims: Sequence[Claim], reasons: Sequence[str], *, worker: str, give
     for each, reason in zip(claims, reasons, strict=True):
         query_prepared(
             f"""UPDATE outbox_message SET last_error = %s, lease = NULL, begun_at = NULL,
+            attempts = attempts - CASE WHEN begun_at IS NULL THEN 0 ELSE 1 END,
             refused_at = COALESCE(refused_at, {now()}), due_at = {later("%s")},
             state = CASE WHEN {spent} THEN 'dead' ELSE 'pending' END,
             finished_at = CASE WHEN {spent} THEN {now()} END
@@ -148,14 +153,21 @@ def refuse(claims: Sequence[Claim], reasons: Sequence[str], *, worker: str, give
         )  # fmt: skip
 
 
-def begin(claims: Sequence[Claim]) -> None:
-    """Record that attempts have begun: from now on they count."""
+def begin(claims: Sequence[Claim], *, lease_seconds: float) -> None:
+    """Record that attempts have begun: from now on they count.
+
+    Their leases begin anew. One that had already been published again is taken back: counted and left to another
+    worker, it could be out of attempts where none may be claimed.
+    """
+    if not claims:
+        return
     rows, params = given(ids_and_leases(claims))
     query_prepared(
-        f"""UPDATE outbox_message SET attempts = attempts + 1, begun_at = {now()}, refused_at = NULL FROM {rows}
+        f"""UPDATE outbox_message SET attempts = attempts + 1, begun_at = {now()}, refused_at = NULL,
+        state = 'running', due_at = {later("%s")} FROM {rows}
         WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published') AND begun_at IS NULL
         RETURNING id""",
-        params,
+        [lease_seconds, *params],
     )
 
 
@@ -164,6 +176,8 @@ def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
 
     One that had already been published again is taken back. Not to be called for a claim that is being settled.
     """
+    if not claims:
+        return set()
     rows, params = given(ids_and_leases(claims))
     found = query_prepared(
         f"""UPDATE outbox_message SET state = 'running', due_at = {later("%s")} FROM {rows}
@@ -175,6 +189,8 @@ def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
 
 def release(claims: Sequence[Claim]) -> None:
     """Give back what was claimed and not begun: it is due now, and has not used an attempt."""
+    if not claims:
+        return
     rows, params = given(ids_and_leases(claims))
     query_prepared(
         f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, lease = NULL FROM {rows}
@@ -196,6 +212,8 @@ def complete_all(claims: Sequence[Claim], seconds: Sequence[float]) -> set[UUID]
 
     Also one that counts as dead by now: that it was done is the truth.
     """
+    if not claims:
+        return set()
     rows, params = given([(*pair, ran) for pair, ran in zip(ids_and_leases(claims), seconds, strict=True)])
     found = query_prepared(
         f"""UPDATE outbox_message SET state = 'done', finished_at = {now()}, last_error = '', refused_at = NULL,
@@ -236,9 +254,9 @@ def fail(claim: Claim, *, error: str, seconds: float = 0) -> bool:
 def cut_short(claim: Claim, *, error: str, seconds: float = 0) -> bool:
     """Settle an attempt whose process was killed, or which hangs: it is made again, if one is left.
 
-    At once after the first such attempt, later after each further one.
+    At once after the first attempt, later after each further one.
     """
-    pause = 0 if claim.retries == 0 else min(2**claim.retries, LONGEST_PAUSE_SECONDS)
+    pause = min(2 ** min(claim.retries, 10), LONGEST_PAUSE_SECONDS) if claim.retries else 0
     return retry(claim, error=f"{error} {SPENT if _is_last(claim) else ''}".strip(), countdown=pause, seconds=seconds)
 
 
@@ -247,20 +265,19 @@ def _is_last(claim: Claim) -> bool:
 
 
 def _settle_one(claim: Claim, changes: str, params: list[Any], *, error: str, seconds: float) -> bool:
+    ended = with_line("'attempt ' || CAST(%s AS text) || ' failed after ' || CAST(%s AS text) || ' s: ' || %s")
+    last_line = legible(error.strip().rpartition("\n")[2][-HISTORY_ERROR_CHARACTERS:])
     return bool(
         query_prepared(
-            f"""UPDATE outbox_message SET {changes}, last_error = %s, refused_at = NULL,
-            history = {end_of("history || %s", HISTORY_CHARACTERS)},
+            f"""UPDATE outbox_message SET {changes}, last_error = %s, refused_at = NULL, history = {ended},
             {COUNT_ATTEMPT.format(began=later("%s"))}
             WHERE id = %s AND lease = %s AND finished_at IS NULL RETURNING id""",
-            [*params, legible(error), _history_line(claim, error, seconds), -seconds, key(claim.id), key(claim.lease)],
+            [
+                *params, legible(error), str(claim.attempt), f"{seconds:.1f}", last_line, -seconds,
+                key(claim.id), key(claim.lease),
+            ],
         )
-    )
-
-
-def _history_line(claim: Claim, error: str, seconds: float) -> str:
-    last = legible(error.strip().rpartition("\n")[2][-HISTORY_ERROR_CHARACTERS:])
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC attempt {claim.attempt} failed after {seconds:.1f} s: {last}\n"
+    )  # fmt: skip
 
 
 def ids_and_leases(claims: Sequence[Claim]) -> list[tuple[Any, ...]]:

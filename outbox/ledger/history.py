@@ -1,0 +1,17 @@
+"""`Message.history`: a line for each attempt that failed and for what people decided, by the database's clock."""
+
+from outbox.sql import end_of, is_postgresql
+
+#: How much of a history is kept, from its end.
+HISTORY_CHARACTERS = 10_000
+
+
+def with_line(text: str) -> str:
+    """The history of a row with one more line, as SQL; `text` is what it says, as SQL too."""
+    return end_of(f"history || {_date()} || ' UTC ' || {text} || '\n'", HISTORY_CHARACTERS)
+
+
+def _date() -> str:
+    if is_postgresql():
+        return "to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+    return "strftime('%%Y-%%m-%%d %%H:%%M:%%S', 'now')"
