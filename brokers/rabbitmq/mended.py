@@ -8,10 +8,10 @@ from kombu.transport import pyamqp
 
 
 class GroupingChannel(pyamqp.Channel):
-    """Acknowledges many messages with one word.
+    """Acknowledges many messages with one frame.
 
-    AMQP can acknowledge everything up to a message. Whether that is right only who knows all that has not been
-    acknowledged can tell, so this channel remembers that.
+    AMQP can acknowledge all messages up to one. That is right only if all of them are to be acknowledged, so this
+    channel remembers which messages are not acknowledged yet.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -31,7 +31,7 @@ class GroupingChannel(pyamqp.Channel):
         return super().basic_reject(delivery_tag, *args, **kwargs)
 
     def acknowledge_all(self, messages: Sequence[Any]) -> None:
-        """Acknowledge messages of this channel: with one word those that none precedes which is still to be."""
+        """Acknowledge messages of this channel, in one frame up to the first one that is still unacknowledged."""
         done = {each.delivery_tag for each in messages}
         first = list(takewhile(done.__contains__, self._outstanding))
         if len(first) > 1:
