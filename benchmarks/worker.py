@@ -47,11 +47,15 @@ def measure(seconds: float) -> list[Outcome]:
 
 def fill_ours(relay: Relay, ticks: Path) -> None:
     """Fill the window of our queue."""
-    running = Message.objects.filter(state=Message.State.RUNNING)
-    wait_until(lambda: not running.exists(), "the last tasks to settle")
     work.empty_ledger()
     work.fill_ledger(ROUND_TASKS, str(ticks))
     drain(relay)
+
+
+def wait_until_settled() -> None:
+    """Wait for what is settled a few milliseconds after it was run: a frozen worker could not."""
+    running = Message.objects.filter(state=Message.State.RUNNING)
+    wait_until(lambda: not running.exists(), "the last tasks to settle")
 
 
 class Worker(ChildProcess):
@@ -73,6 +77,7 @@ class Worker(ChildProcess):
     def run_round(self, fill: Callable[[Path], None]) -> float:
         """Tasks per second, from a full queue to an empty one."""
         expected = self.count() + ROUND_TASKS
+        wait_until_settled()
         self.freeze()
         fill(self.ticks)
         self.thaw()

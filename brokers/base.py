@@ -109,6 +109,8 @@ class BrokerProfile(EnvSettings):
 
     counts_unacknowledged: ClassVar[bool] = True
     """Whether `depth` knows how many messages are with workers."""
+    prefetch_is_the_consumers: ClassVar[bool] = False
+    """Whether a new prefetch holds for those only who begin to consume after it was set."""
     depth_is_exact: ClassVar[bool] = True
     """Whether `depth` counts a message the moment it was published."""
 

@@ -9,7 +9,7 @@ from kombu import Connection, Queue
 
 from brokers import load_profile
 from brokers.redis.profile import RedisProfile
-from brokers.wire import TaskMessage
+from brokers.wire import BODY, STANDS_FOR, TaskMessage
 from tests.harness.servers import Servers
 
 
@@ -73,6 +73,22 @@ def test_any_other_message_is_recorded_until_it_is_acknowledged(
 
     assert recorded(connection) == before + 1
     message.ack()
+    assert recorded(connection) == before
+
+
+def test_a_message_of_the_ledger_from_a_release_without_the_header_is_recorded(
+    connection: Connection, queue: Queue
+) -> None:
+    message = TaskMessage(uuid4(), "some.task")
+    headers = {name: value for name, value in message.headers.items() if name != STANDS_FOR}
+    connection.Producer().publish(BODY, routing_key=queue.name, declare=[queue], headers=headers, **message.properties)
+    before = recorded(connection)
+
+    taken = take(connection, queue)
+
+    assert taken.headers["id"] == str(message.id)
+    assert recorded(connection) == before + 1
+    taken.ack()
     assert recorded(connection) == before
 
 

@@ -20,7 +20,7 @@ from app.first_run.embedded import EmbeddedBroker
 from app.first_run.processes import ChildProcess
 from brokers import BrokerProfile, load_profile
 from brokers.errors import BrokerError, PublishError
-from brokers.wire import TaskMessage
+from brokers.wire import TaskMessage, is_in_ledger
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
 from tests.harness.servers import Servers
@@ -104,6 +104,19 @@ def test_a_message_is_a_task_without_arguments(profile: BrokerProfile, queue: st
     args, kwargs, embed = message.decode()
     assert (list(args), kwargs) == ([], {})
     assert set(embed) == {"callbacks", "errbacks", "chain", "chord"}
+
+
+def test_every_broker_carries_what_a_message_stands_for(profile: BrokerProfile, queue: str) -> None:
+    [sent] = new_messages(1)
+    profile.publish(queue, [sent])
+    [message] = consume(profile, queue, [sent])
+    assert is_in_ledger(message.headers)
+
+
+def test_what_a_message_stands_for_is_not_read_from_a_text_for_people() -> None:
+    [message] = new_messages(1)
+    assert is_in_ledger({**message.headers, "argsrepr": "()"})
+    assert not is_in_ledger({"argsrepr": message.headers["argsrepr"]})
 
 
 def test_several_batches_follow_one_another(profile: BrokerProfile, queue: str) -> None:

@@ -28,8 +28,12 @@ from workers.watchdog import LOOKING
 
 logger = logging.getLogger(__name__)
 
-#: What is to be written waits so long for company, and no more than so many are claimed or settled at once.
+#: Outcomes wait so long for others to be settled with, and no more than so many are claimed or settled at once.
 LINGER_SECONDS, MOST_AT_ONCE = 0.005, 100
+
+#: A task that has run for so long is recorded as begun, so that its attempt counts whatever happens. One that is over
+#: sooner, as most are, is counted by what settles it.
+BEGIN_SECONDS = 0.02
 
 #: How long the thread waits before it tries a database again that was away: doubling between these.
 FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.05, 1.0
@@ -60,7 +64,7 @@ class Bookkeeper:
         #: What is being claimed, and with which token: both stay until each has its answer.
         self._asked: list[Delivery] = []
         self._token = uuid4()
-        #: Since when something waits to be written; 0 if nothing does. All these times are monotonic.
+        #: Since when outcomes wait for others; 0 if there are none. All these times are monotonic.
         self._waits_since = 0.0
         self._renewed_at = time.monotonic()
         self._claim_at = 0.0
@@ -91,8 +95,7 @@ class Bookkeeper:
         """A claim runs: from now on this attempt counts, and whoever runs it keeps its lease."""
         with self._changed:
             if hold := self._holds.of(claim):
-                hold.begun = True
-                self._touch()
+                hold.begun_at = time.monotonic()
                 if self._inbox:
                     self._changed.notify()
 
@@ -126,7 +129,7 @@ class Bookkeeper:
 
     def running(self) -> list[Claim]:
         with self._changed:
-            return [hold.claim for hold in self._holds.running()]
+            return [hold.claim for hold in self._holds.begun()]
 
     def stop(self, *, within_seconds: float) -> None:
         """Settle and give back what there is, for so long at most; then the thread ends."""
@@ -137,7 +140,7 @@ class Bookkeeper:
         self._thread.join(within_seconds)
 
     def _touch(self) -> None:
-        """There is something to be written that may wait for company."""
+        """There is something to be settled that may wait for others."""
         if not self._waits_since:
             self._waits_since = time.monotonic()
             self._changed.notify()
@@ -148,10 +151,9 @@ class Bookkeeper:
         backoff_seconds = 0.0
         while self._wait(backoff_seconds):
             with self._alone():
-                if self._try_to_keep():
-                    backoff_seconds = 0.0
-                else:
-                    backoff_seconds = min(backoff_seconds * 2 or FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS)
+                kept = self._try_to_keep()
+            longer = min(backoff_seconds * 2 or FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS)
+            backoff_seconds = 0.0 if kept else longer
         connection.close()
 
     @staticmethod
@@ -176,18 +178,23 @@ class Bookkeeper:
 
     def _pause(self) -> float:
         """How many seconds nothing has to be done."""
-        if self._released or (self._stopping and (self._waits_since or self._asked)):
+        unrecorded = self._holds.begun(recorded=False)
+        if self._released or (self._stopping and (self._waits_since or self._asked or unrecorded)):
             return 0
         until = self._renewed_at + settings.OUTBOX.renew_seconds
         if self._asked or (self._inbox and self._room()):
             until = min(until, self._claim_at)
         if self._waits_since:
             until = min(until, self._waits_since + (LINGER_SECONDS if len(self._outcomes) < MOST_AT_ONCE else 0))
-        return until - time.monotonic()
+        return min([until, *(hold.begun_at + BEGIN_SECONDS for hold in unrecorded)]) - time.monotonic()
 
     def _room(self) -> int:
-        """How many more may be claimed: of those that wait for a place there are to be few."""
-        return max(self.pace.ahead - len(self._holds.waiting()), 0)
+        """How many are to be claimed now: none while more than half of what should be at hand still is.
+
+        So that a busy worker claims many at a time.
+        """
+        ahead, waiting = self.pace.ahead, len(self._holds.waiting())
+        return ahead - waiting if waiting <= ahead // 2 else 0
 
     def _try_to_keep(self) -> bool:
         """Keep the ledger; False if it has to be tried again."""
@@ -236,8 +243,9 @@ class Bookkeeper:
                 self._outcomes.extendleft(reversed(left))
 
     def _record_begun(self) -> None:
+        until = time.monotonic() - (0 if self._stopping else BEGIN_SECONDS)
         with self._changed:
-            begun = [hold for hold in self._holds.running() if not hold.recorded]
+            begun = [hold for hold in self._holds.begun(recorded=False) if hold.begun_at <= until]
         ledger.begin([hold.claim for hold in begun], lease_seconds=settings.OUTBOX.lease_seconds)
         for hold in begun:
             hold.recorded = True
@@ -261,7 +269,7 @@ class Bookkeeper:
         with self._changed:
             for claim in waiting:
                 hold = self._holds.of(claim)
-                if claim.id not in kept and hold and not hold.begun:
+                if claim.id not in kept and hold and not hold.begun_at:
                     self._holds.drop(claim)
                     logger.warning("Lost the lease of %s[%s] before it began", claim.task, claim.id)
 

@@ -8,6 +8,7 @@ the message comes back. This one keeps such a message in the database, acknowled
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -38,6 +39,9 @@ pool.install()
 # Celery announces a future default at every lost connection, although brokers/base.py sets the option.
 warnings.filterwarnings("ignore", "\nIn Celery 5.1 we introduced", CPendingDeprecationWarning)
 
+#: How often a worker changes how many messages it takes in advance, at most.
+PREFETCH_SECONDS = 1.0
+
 #: How long a worker that ends tries to settle what its tasks have done, while the database is away.
 SETTLE_SECONDS = 60.0
 
@@ -67,6 +71,7 @@ class Consumer(celery_consumer.Consumer):
     connection_errors: tuple[type[Exception], ...]
     hub: Any
     qos: Any
+    task_consumer: Any
     initial_prefetch_count: int
 
     class Blueprint(celery_consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
@@ -80,6 +85,7 @@ class Consumer(celery_consumer.Consumer):
         kwargs["worker_options"] = {**(worker_options or {}), **without}
         super().__init__(*args, **kwargs)
         self.connection_number = 0
+        self.prefetched_at = 0.0
         self.bookkeeper = Bookkeeper(self.hostname, self.pool.limit or 1, self._knows, self._answered)
         self.bookkeeper.start()
         lease.on_hang = self._on_hang
@@ -185,11 +191,22 @@ class Consumer(celery_consumer.Consumer):
             elif each.claim is not None:
                 self.bookkeeper.release(each.claim)
         copies = [each.message for each in deliveries if each.connection == self.connection_number]
-        settings.BROKER_PROFILE.acknowledge(copies)
-        self._prefetch()
+        try:
+            settings.BROKER_PROFILE.acknowledge(copies)
+            self._prefetch()
+        except self.connection_errors as error:
+            # The loop finds out by itself. The broker hands the copies out again: there is nothing to run for them.
+            logger.warning("Could not acknowledge %d messages: %s", len(copies), error)
 
     def _prefetch(self) -> None:
         """Take in advance from the broker what the places can use: more of tasks that are over at once."""
-        wanted = max(self.initial_prefetch_count, self.bookkeeper.pace.ahead)
-        if self.qos.value and not self.qos.value / 2 < wanted <= self.qos.value:
-            self.qos.value = wanted
+        wanted, now = max(self.initial_prefetch_count, self.bookkeeper.pace.ahead), time.monotonic()
+        is_about_right = self.qos.value / 2 < wanted < self.qos.value * 2
+        if not self.qos.value or is_about_right or now < self.prefetched_at + PREFETCH_SECONDS:
+            return
+        self.prefetched_at = now
+        self.qos.value = wanted
+        if settings.BROKER_PROFILE.prefetch_is_the_consumers:
+            self.task_consumer.cancel()
+            self.qos.update()
+            self.task_consumer.consume()

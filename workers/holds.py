@@ -33,10 +33,11 @@ class Pace:
 
 @dataclass
 class Hold:
-    """A claim of this worker."""
+    """A claim of this worker. Times are monotonic."""
 
     claim: Claim
-    begun: bool = False
+    begun_at: float = 0.0
+    """0: it waits for a place."""
     recorded: bool = False
     """Whether the ledger knows that it has begun."""
     handed: bool = False
@@ -66,7 +67,8 @@ class Holds:
 
     def waiting(self) -> list[Hold]:
         """Those that have not begun."""
-        return [hold for hold in self._holds.values() if not hold.begun]
+        return [hold for hold in self._holds.values() if not hold.begun_at]
 
-    def running(self) -> list[Hold]:
-        return [hold for hold in self._holds.values() if hold.begun]
+    def begun(self, *, recorded: bool | None = None) -> list[Hold]:
+        """Those that run; only those of which the ledger knows it, or does not, if `recorded` is given."""
+        return [hold for hold in self._holds.values() if hold.begun_at and recorded in (None, hold.recorded)]

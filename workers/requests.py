@@ -19,7 +19,8 @@ from outbox.ledger import Claim
 from outbox.running import Kind, Outcome, Result, run_claim
 from workers.bookkeeper import Bookkeeper
 
-logger = logging.getLogger(__name__)
+#: The name under which Celery says that it has received a task.
+logger = logging.getLogger("celery.worker.strategy")
 
 #: What a killed process took with it is looked for so long.
 LOST_AFTER_SECONDS = 0.5

@@ -1,8 +1,52 @@
 """kombu's transports for RabbitMQ."""
 
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 from kombu.transport import pyamqp
+
+
+class GroupingChannel(pyamqp.Channel):
+    """Acknowledges many messages with one word.
+
+    AMQP can acknowledge everything up to a message. Whether that is right only who knows all that has not been
+    acknowledged can tell, so this channel remembers that.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._outstanding: dict[int, None] = {}
+
+    def message_to_python(self, raw_message: Any) -> Any:
+        self._outstanding[raw_message.delivery_info["delivery_tag"]] = None
+        return super().message_to_python(raw_message)
+
+    def basic_ack(self, delivery_tag: int, *args: Any, **kwargs: Any) -> Any:
+        self._outstanding.pop(delivery_tag, None)
+        return super().basic_ack(delivery_tag, *args, **kwargs)
+
+    def basic_reject(self, delivery_tag: int, *args: Any, **kwargs: Any) -> Any:
+        self._outstanding.pop(delivery_tag, None)
+        return super().basic_reject(delivery_tag, *args, **kwargs)
+
+    def acknowledge_all(self, messages: Sequence[Any]) -> None:
+        """Acknowledge messages of this channel: with one word those that none precedes which is still to be."""
+        done = {each.delivery_tag for each in messages}
+        first = list(takewhile(done.__contains__, self._outstanding))
+        if len(first) > 1:
+            for tag in first:
+                del self._outstanding[tag]
+            super().basic_ack(first[-1], multiple=True)
+            done.difference_update(first)
+        for tag in sorted(done):
+            self.basic_ack(tag)
+        for each in messages:
+            each._state = "ACK"
+
+
+class GroupingConnection(pyamqp.Connection):
+    Channel = GroupingChannel
 
 
 class BoundedTransport(pyamqp.Transport):
@@ -11,6 +55,8 @@ class BoundedTransport(pyamqp.Transport):
     py-amqp does so for TLS, but sets no limit on a plain socket once it is connected (amqp/transport.py,
     `_init_socket`). Closing a connection that RabbitMQ no longer reads, as in an alarm, then takes for ever.
     """
+
+    Connection = GroupingConnection
 
     def establish_connection(self) -> Any:
         connection = super().establish_connection()
@@ -24,6 +70,8 @@ class EachHostVerifiedTransport(pyamqp.SSLTransport):
     kombu writes the name of the first host it tries into options that all hosts share (pyamqp.py,
     `establish_connection`), so each further one is refused for not having the first one's name.
     """
+
+    Connection = GroupingConnection
 
     def establish_connection(self) -> Any:
         connection: Any = self.client

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final
 
+from kombu import Message
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -34,6 +35,7 @@ class RabbitMQProfile(ChannelProfile):
         "amqps": "brokers.rabbitmq.mended:EachHostVerifiedTransport",
     }
     counts_unacknowledged: ClassVar[bool] = False
+    prefetch_is_the_consumers: ClassVar[bool] = True
 
     url: SecretUrl = SecretUrl("amqp://guest:guest@localhost:5672//")
     """Where RabbitMQ is: amqp:// or amqps:// (TLS; the server's certificate is always verified). Several nodes of a
@@ -118,6 +120,10 @@ class RabbitMQProfile(ChannelProfile):
     def publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
         timeout = self.confirm_timeout_seconds
         self.ask(lambda channel: Confirms.of(channel).publish(queue, messages, timeout_seconds=timeout))
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        if messages:
+            messages[0].channel.acknowledge_all(messages)
 
     def depth(self, queue: str) -> Depth:
         """RabbitMQ tells a client what is waiting, not what is with workers."""
