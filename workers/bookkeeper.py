@@ -66,6 +66,7 @@ class Bookkeeper:
         self._token = uuid4()
         #: Since when outcomes wait for others; 0 if there are none. All these times are monotonic.
         self._waits_since = 0.0
+        self._wakes_at = 0.0
         self._renewed_at = time.monotonic()
         self._claim_at = 0.0
         self._was_away = False
@@ -96,7 +97,7 @@ class Bookkeeper:
         with self._changed:
             if hold := self._holds.of(claim):
                 hold.begun_at = time.monotonic()
-                if self._inbox:
+                if self._inbox or self._wakes_at > hold.begun_at + BEGIN_SECONDS:
                     self._changed.notify()
 
     def settle(self, claim: Claim, outcome: Outcome) -> None:
@@ -126,10 +127,6 @@ class Bookkeeper:
             if self._holds.drop(claim):
                 self._released.append(claim)
                 self._changed.notify()
-
-    def running(self) -> list[Claim]:
-        with self._changed:
-            return [hold.claim for hold in self._holds.begun()]
 
     def stop(self, *, within_seconds: float) -> None:
         """Settle and give back what there is, for so long at most; then the thread ends."""
@@ -169,6 +166,7 @@ class Bookkeeper:
             while (pause_seconds := self._pause()) > 0:
                 if self._stopping:
                     return False
+                self._wakes_at = time.monotonic() + pause_seconds
                 self._changed.wait(pause_seconds)
             if not self._asked:
                 number = min(self._room(), len(self._inbox), MOST_AT_ONCE)
@@ -178,7 +176,7 @@ class Bookkeeper:
 
     def _pause(self) -> float:
         """How many seconds nothing has to be done."""
-        unrecorded = self._holds.begun(recorded=False)
+        unrecorded = self._holds.unrecorded()
         if self._released or (self._stopping and (self._waits_since or self._asked or unrecorded)):
             return 0
         until = self._renewed_at + settings.OUTBOX.renew_seconds
@@ -245,7 +243,7 @@ class Bookkeeper:
     def _record_begun(self) -> None:
         until = time.monotonic() - (0 if self._stopping else BEGIN_SECONDS)
         with self._changed:
-            begun = [hold for hold in self._holds.begun(recorded=False) if hold.begun_at <= until]
+            begun = [hold for hold in self._holds.unrecorded() if hold.begun_at <= until]
         ledger.begin([hold.claim for hold in begun], lease_seconds=settings.OUTBOX.lease_seconds)
         for hold in begun:
             hold.recorded = True

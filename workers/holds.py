@@ -69,6 +69,6 @@ class Holds:
         """Those that have not begun."""
         return [hold for hold in self._holds.values() if not hold.begun_at]
 
-    def begun(self, *, recorded: bool | None = None) -> list[Hold]:
-        """Those that run; only those of which the ledger knows it, or does not, if `recorded` is given."""
-        return [hold for hold in self._holds.values() if hold.begun_at and recorded in (None, hold.recorded)]
+    def unrecorded(self) -> list[Hold]:
+        """Those that have begun, which the ledger does not know yet."""
+        return [hold for hold in self._holds.values() if hold.begun_at and not hold.recorded]

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from typing import Any
 
 from django.db.models import F
 from django.db.models.functions import Now
@@ -21,10 +20,8 @@ def keep(message: BrokerMessage, reason: str) -> None:
     """Store what the broker handed out. Raises `django.db.Error`: then it must not be acknowledged."""
     delivery = message.delivery_info if isinstance(message.delivery_info, dict) else {}
     queue = str(delivery.get("routing_key") or "")
-    headers: Any = message.headers
-    if isinstance(headers, dict):
-        # What a broker or kombu adds when it delivers the message once more would make another message of it.
-        headers = {name: each for name, each in headers.items() if name != "redelivered" and str(name)[:2] != "x-"}
+    # What a broker or kombu adds when it delivers the message once more would make another message of it.
+    headers = {name: each for name, each in message.headers.items() if name != "redelivered" and str(name)[:2] != "x-"}
     keep_raw(raw_bytes(message.body), reason, queue=queue, headers=repr(headers) if headers else "")
 
 
