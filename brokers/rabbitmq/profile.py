@@ -123,7 +123,8 @@ class RabbitMQProfile(ChannelProfile):
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         if messages:
-            messages[0].channel.acknowledge_all(messages)
+            channel: Any = messages[0].channel
+            channel.acknowledge_all(messages)
 
     def depth(self, queue: str) -> Depth:
         """RabbitMQ tells a client what is waiting, not what is with workers."""
