@@ -124,7 +124,8 @@ class RabbitMQProfile(ChannelProfile):
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         if messages:
-            messages[0].channel.acknowledge_all(messages)
+            channel: Any = messages[0].channel
+            channel.acknowledge_all(messages)
 
     def depth(self, queue: str) -> Depth:
         """The unacknowledged are None: RabbitMQ tells a client only how many messages wait."""
