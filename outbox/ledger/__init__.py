@@ -5,11 +5,13 @@ relay.py    what is due, what was lost
 worker.py   claim, begin, renew, settle
 people.py   replay, discard, prune
 history.py  what a message tells of its past
+pauses.py   pause, resume
 
 The clock is the database's, because hosts may disagree about the hour.
 """
 
 from outbox.ledger.enqueue import enqueue
+from outbox.ledger.pauses import pause, pauses, resume
 from outbox.ledger.people import discard, prune, replay, republish
 from outbox.ledger.relay import (
     EXPIRED,
@@ -62,6 +64,8 @@ __all__ = [
     "extend_leases",
     "fail",
     "legible",
+    "pause",
+    "pauses",
     "postpone_overdue",
     "prune",
     "put_back",
@@ -71,6 +75,7 @@ __all__ = [
     "renew",
     "replay",
     "republish",
+    "resume",
     "retry",
     "take_due",
     "waits_unclaimed",
