@@ -30,9 +30,6 @@ LAGS = ("relay_lag_seconds", "worker_lag_seconds", "lag_seconds")
 REPLAYABLE = (State.DEAD,)
 DISCARDABLE = (State.DEAD, State.PENDING, State.PUBLISHED)
 
-#: What to do about messages that are refused.
-REFUSED_CURE = "Deploy a worker that knows their task."
-
 #: Columns that may be megabytes each: a list of messages does not fetch them.
 LONG_COLUMNS = ("arguments", "headers", "last_error", "history")
 
@@ -70,13 +67,12 @@ def note_what_is_amiss(status: dict[str, Any]) -> Iterator[str]:
         if process["details"].get("connected") is False:
             yield f"{process['name']} is not connected to the broker."
     for pause in status["pauses"]:
-        age = describe_age(pause["age_seconds"])
-        yield f"The {pause['kind']} {pause['name']} has been paused for {age} by {pause['by']}: {pause['cure']}"
+        yield tell_pause(pause)
     for row in status["queues"]:
         if row["queue"] not in settings.SERVICE.queues and row["pending"] + row["published"]:
             yield f"Nobody serves the queue {row['queue']!r}: add it to QUEUES."
     if refused := sum(row["refused"] for row in status["queues"]):
-        yield f"{refused} are refused by the workers. See why: manage.py outbox list --refused. {REFUSED_CURE}"
+        yield tell_refused(refused)
     if dead := sum(row["dead"] for row in status["queues"]):
         yield f"{dead} dead: manage.py outbox list --state dead"
     if status["poison"]:
@@ -93,6 +89,19 @@ def describe_pauses() -> list[dict[str, Any]]:
         }
         for each in ledger.pauses()
     ]
+
+
+def tell_refused(number: int) -> str:
+    """That so many messages wait because workers have refused them, and the cure."""
+    are, their = ("is", "its") if number == 1 else ("are", "their")
+    see = "manage.py outbox list --refused"
+    return f"{number} {are} refused by the workers: {see}. Deploy a worker that knows {their} task."
+
+
+def tell_pause(pause: dict[str, Any]) -> str:
+    """One of `describe_pauses` in a sentence."""
+    age = describe_age(pause["age_seconds"])
+    return f"The {pause['kind']} {pause['name']} has been paused for {age} by {pause['by']}: {pause['cure']}"
 
 
 def count_queues(known: Iterable[str]) -> list[dict[str, Any]]:
@@ -180,7 +189,27 @@ def describe_message(message: Any, *, fully: bool = False) -> dict[str, Any]:
         return brief
     history = message.history.splitlines()
     long = {"arguments": arguments_of(message), "headers": loads(message.headers), "history": history}
-    return {**brief, **long, "last_error": message.last_error}
+    return {**brief, **describe_present(message), **long, "last_error": message.last_error}
+
+
+def describe_present(message: Any) -> dict[str, Any]:
+    """How long it ran, or has run until now, in seconds; and what keeps it from being run, in words."""
+    ran_seconds = running_seconds = refused = paused = None
+    if message.begun_at and message.state == State.DONE:
+        ran_seconds = (message.finished_at - message.begun_at).total_seconds()
+    elif message.begun_at and message.state == State.RUNNING:
+        running_seconds = seconds_since(message.begun_at, message)
+    if message.refused_at and message.state in UNFINISHED:
+        refused = f"for {describe_age(seconds_since(message.refused_at, message))}: {last_line(message.error_end)}"
+    if message.state in UNFINISHED:
+        named = {Pause.Kind.QUEUE: message.queue, Pause.Kind.TASK: message.task}
+        paused = "\n".join(tell_pause(each) for each in describe_pauses() if named[each["kind"]] == each["name"])
+    return {"ran_seconds": ran_seconds, "running_seconds": running_seconds, "refused": refused, "paused": paused}
+
+
+def seconds_since(moment: datetime, message: Any) -> float:
+    """How long ago `moment` was by the database's clock, which told the age of `message`."""
+    return float((message.age - (moment - message.created_at)).total_seconds())
 
 
 def arguments_of(message: Message) -> dict[str, Any]:

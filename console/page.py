@@ -11,6 +11,7 @@ from django.conf import settings
 from console import overview
 from console.broker import BrokerLook
 from console.last_hour import Minute
+from console.presentation import unusual_answers
 from orders.models import Order
 from outbox import heartbeat
 from outbox.models import Message, Pause, PoisonMessage
@@ -107,6 +108,8 @@ def describe_activity(kind: str, details: Mapping[str, Any]) -> Iterator[str]:
         yield f"on {details['broker']}"
     if details.get("connected") is False:
         yield "not connected"
+    for answer, number in unusual_answers(details).items():
+        yield f"{number:,} {answer}"
 
 
 def name_tasks(ids: Sequence[str]) -> dict[str, str]:

@@ -28,9 +28,21 @@ def describe_duration(seconds: float | None) -> str:
     return f"{seconds:.1f}".removesuffix(".0") + " s"
 
 
+#: What a worker tells only when it happens: the others are an ordinary day.
+UNUSUAL_ANSWERS = ("refused", "expired", "unknown")
+
+
+def unusual_answers(details: Mapping[str, Any]) -> dict[str, int]:
+    """How many messages a worker has refused, or found expired or unknown, since it started; only what there is."""
+    answers = details.get("answers", {})
+    return {name: answers[name] for name in UNUSUAL_ANSWERS if answers.get(name)}
+
+
 def describe_details(details: Mapping[str, Any]) -> str:
-    """What a process says of itself with its heartbeat: 'pool=prefork done=834 running=1'."""
-    shown = {**details, "running": len(details["running"])} if "running" in details else details
+    """What a process says of itself with its heartbeat: 'pool=prefork done=834 running=1 refused=3'."""
+    shown = {**details, "running": len(details["running"])} if "running" in details else {**details}
+    shown.pop("answers", None)
+    shown |= unusual_answers(details)
     return " ".join(
         f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in shown.items()
     )

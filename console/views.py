@@ -127,7 +127,7 @@ def resume(request: HttpRequest) -> HttpResponse:
     if not request.user.has_perm(MAY_REPLAY):
         return refuse(request, "You may look at queues, but not resume them.")
     chosen = [each for each in ledger.pauses() if request.POST.get(each.kind) == each.name]
-    if any([ledger.resume(each.kind, each.name, by=f"{request.user} (console)") for each in chosen]):
+    if any(ledger.resume(each.kind, each.name, by=f"{request.user} (console)") for each in chosen):
         messages.success(request, f"The {chosen[0].kind} {chosen[0].name} goes on.")
     else:
         messages.warning(request, "Nothing was resumed: it is not paused any more.")

@@ -78,6 +78,7 @@ class Watchdog(threading.Thread):
             connected=bool(self.consumer.connection),
             done=sum(state.total_count.values()) - len(running),
             running=running,
+            answers=dict(self.consumer.bookkeeper.counts),
         )
         self.looks = self.looks + 1 if self._seems_deaf(queues) else 0
         if self.looks >= DEAF_LOOKS:

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 
 from brokers import Finding
-from console.overview import REFUSED_CURE, count_queues, describe_pauses
+from console.overview import count_queues, describe_pauses, tell_refused
 from console.presentation import describe_age
 from outbox.models import PoisonMessage
 
@@ -40,8 +40,8 @@ def _examine_queue(row: dict[str, Any]) -> Iterator[Finding]:
         message = f"The broker holds {row['published']} messages, all it may (OUTBOX_MAX_IN_FLIGHT)."
         yield Finding("warn", queue, message, "The rest waits in the database; start more workers.")
     if row["refused"]:
-        message = f"{row['refused']} are refused by the workers."
-        yield Finding("warn", queue, message, f"manage.py outbox list --refused. {REFUSED_CURE}")
+        message, cure = tell_refused(row["refused"]).split(": ", 1)
+        yield Finding("warn", queue, f"{message}.", cure)
     if row["dead"]:
         message = f"{row['dead']} are dead and wait for a decision."
         yield Finding("warn", queue, message, "manage.py outbox list --state dead, then outbox replay or discard")
