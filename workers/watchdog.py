@@ -8,9 +8,8 @@ import logging
 import os
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celery.worker import consumer as celery_consumer
 from celery.worker import state
 from django.conf import settings
 from django.db import Error, connection
@@ -19,6 +18,9 @@ from brokers.errors import BrokerError
 from outbox import ledger
 from outbox.heartbeat import Heart
 from workers.exits import end_process
+
+if TYPE_CHECKING:
+    from workers.consumer import Consumer
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ DEAF_LOOKS = 2
 class Watchdog(threading.Thread):
     """Looks at one worker every OUTBOX_HEARTBEAT_SECONDS."""
 
-    def __init__(self, consumer: celery_consumer.Consumer) -> None:
+    def __init__(self, consumer: "Consumer") -> None:
         super().__init__(name="worker-watchdog", daemon=True)
         self.consumer = consumer
         self.heart = Heart("worker", every_seconds=0)
