@@ -14,6 +14,7 @@ from django.db import DatabaseError
 from console import overview
 from console.choice import choose_messages, choose_pausable, filters_of, find_message, moment, only, whoever_asks
 from console.presentation import describe_age, format_facts, format_json, format_status, format_table, printable
+from console.schedules import describe_schedules
 from outbox import ledger
 from outbox.models import Message, PoisonMessage
 
@@ -82,6 +83,7 @@ class Command(BaseCommand):
         with suppress(KeyboardInterrupt):
             while True:
                 status = overview.describe_status()
+                status["schedules"] = describe_schedules(status["processes"])
                 self._say(status, (CLEAR if watch and self.stdout.isatty() else "") + format_status(status))
                 if not watch:
                     return
