@@ -46,7 +46,7 @@ class ZonedCrontab(crontab):
     """Celery's crontab in a zone whose clocks are changed.
 
     One that says `*` or `*/5` for its minute or hour goes on through an hour that comes twice, like cron's; one that
-    names both happens in the first of the two only. A time in an hour that is skipped comes an hour later by the clock.
+    names both happens in the first of the two only. A time in an hour that is skipped comes as much later by the clock.
     """
 
     @classmethod
