@@ -66,6 +66,10 @@ def describe_outbox(status: dict[str, Any]) -> Gauges:
     due = [([row["queue"]], row["due"]) for row in queues]
     yield gauge("outbox_due", "Messages that the relay should publish now.", ["queue"], due)
     yield gauge("outbox_poison", "Messages that nobody could read.", [], [([], status["poison"])])
+    refused = [([row["queue"]], row["refused"]) for row in queues]
+    yield gauge("outbox_refused", "Messages that wait because workers have refused them.", ["queue"], refused)
+    paused = [([each["kind"], each["name"]], 1) for each in status["pauses"]]
+    yield gauge("paused", "1 for each queue and task that is paused.", ["kind", "name"], paused)
     ages = [([each["kind"], each["name"]], each["age_seconds"]) for each in processes]
     yield gauge("heartbeat_age_seconds", "Since the last heartbeat of each process alive.", ["kind", "name"], ages)
     kinds = [([kind], sum(each["kind"] == kind for each in processes)) for kind in ("relay", "worker", "beat")]
