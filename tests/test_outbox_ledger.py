@@ -290,21 +290,6 @@ class TestTakeDue:
         assert take() == []
         assert row(claimed.id).last_error == ledger.EXPIRED
 
-    def test_it_looks_at_no_more_rows_than_it_takes(self) -> None:
-        """What is due must not cost by how much is stored: neither a sort nor a scan of the table."""
-        for _ in range(3):
-            add()
-        with CaptureQueriesContext(connection) as queries:
-            take()
-        explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
-            cursor.execute(f"{explain} {queries[0]['sql'].replace('%', '%%')}")
-            plan = "\n".join(str(line) for line in cursor.fetchall())
-        assert "outbox_due" in plan
-        assert not re.search(r"TEMP B-TREE|Sort|Seq Scan", plan)
-
 
 class TestInFlight:
     def test_what_is_published_counts_and_what_is_late_counts_as_overdue(self) -> None:

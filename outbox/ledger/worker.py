@@ -12,8 +12,9 @@ from uuid import UUID
 
 from kombu.utils.json import loads
 
+from outbox.ledger.held import EXPIRED
 from outbox.ledger.history import with_line, with_lost_attempt
-from outbox.ledger.relay import EXPIRED, SPENT
+from outbox.ledger.relay import SPENT
 from outbox.sql import (
     SPENT_ATTEMPTS,
     given,
