@@ -14,6 +14,7 @@ from outbox.ledger.enqueue import enqueue
 from outbox.ledger.held import EVERY_TASK, EXPIRED, UNKNOWN, Runnable, make_due, set_aside, set_due_aside
 from outbox.ledger.people import discard, prune, prune_dead, prune_poison, replay, republish
 from outbox.ledger.relay import (
+    AGEING_SECONDS,
     MOST_DOUBLINGS,
     SPENT,
     Floor,
@@ -45,6 +46,7 @@ from outbox.ledger.worker import (
 )
 
 __all__ = [
+    "AGEING_SECONDS",
     "ERROR_CHARACTERS",
     "EVERY_TASK",
     "EXPIRED",
