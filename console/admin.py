@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from celery import current_app
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -17,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from console import overview
+from console.choice import durable_tasks
 from console.presentation import describe_age, describe_details, format_facts
 from outbox import ledger
 from outbox.models import Heartbeat, Message, PoisonMessage
@@ -73,9 +73,7 @@ class TaskFilter(NameFilter):
     title = parameter_name = "task"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        current_app.loader.import_default_modules()  # a web process may not have needed them all yet
-        durable = [name for name, task in current_app.tasks.items() if getattr(task, "durable", False)]
-        return [(name, name) for name in sorted(durable) if not name.startswith("celery.")]
+        return [(name, name) for name in durable_tasks() if not name.startswith("celery.")]
 
 
 class QueueFilter(NameFilter):

@@ -13,8 +13,9 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now, Right
 from kombu.utils.json import loads
 
-from outbox import heartbeat
-from outbox.models import Message, PoisonMessage
+from console.presentation import describe_age
+from outbox import heartbeat, ledger
+from outbox.models import Message, Pause, PoisonMessage
 from outbox.results import last_line
 
 State = Message.State
@@ -50,6 +51,7 @@ def describe_status() -> dict[str, Any]:
             for each in alive
         ],
         "poison": PoisonMessage.objects.count(),
+        "pauses": describe_pauses(),
     }
     return {**status, "notes": list(note_what_is_amiss(status))}
 
@@ -64,13 +66,42 @@ def note_what_is_amiss(status: dict[str, Any]) -> Iterator[str]:
     for process in status["processes"]:
         if process["details"].get("connected") is False:
             yield f"{process['name']} is not connected to the broker."
+    for pause in status["pauses"]:
+        yield tell_pause(pause)
     for row in status["queues"]:
         if row["queue"] not in settings.SERVICE.queues and row["pending"] + row["published"]:
             yield f"Nobody serves the queue {row['queue']!r}: add it to QUEUES."
+    if refused := sum(row["refused"] for row in status["queues"]):
+        yield tell_refused(refused)
     if dead := sum(row["dead"] for row in status["queues"]):
         yield f"{dead} dead: manage.py outbox list --state dead"
     if status["poison"]:
         yield f"{status['poison']} could not be read: manage.py outbox poison"
+
+
+def describe_pauses() -> list[dict[str, Any]]:
+    """What is paused, since when, and who did it; `cure` is the command that resumes it."""
+    return [
+        {
+            **columns_of(each, without=["id"]),
+            "age_seconds": each.age.total_seconds(),
+            "cure": f"manage.py outbox resume {'--task ' if each.kind == Pause.Kind.TASK else ''}{each.name}",
+        }
+        for each in ledger.pauses()
+    ]
+
+
+def tell_refused(number: int) -> str:
+    """That so many messages wait because workers have refused them, and the cure."""
+    are, their = ("is", "its") if number == 1 else ("are", "their")
+    see = "manage.py outbox list --refused"
+    return f"{number} {are} refused by the workers: {see}. Deploy a worker that knows {their} task."
+
+
+def tell_pause(pause: dict[str, Any]) -> str:
+    """One of `describe_pauses` in a sentence."""
+    age = describe_age(pause["age_seconds"])
+    return f"The {pause['kind']} {pause['name']} has been paused for {age} by {pause['by']}: {pause['cure']}"
 
 
 def count_queues(known: Iterable[str]) -> list[dict[str, Any]]:
@@ -78,7 +109,7 @@ def count_queues(known: Iterable[str]) -> list[dict[str, Any]]:
 
     The lags are those of `count_unfinished`.
     """
-    nothing = {**dict.fromkeys([*State.values, "due"], 0), **dict.fromkeys(LAGS)}
+    nothing = {**dict.fromkeys([*State.values, "due", "refused"], 0), **dict.fromkeys(LAGS)}
     queues = {row["queue"]: {**nothing, **row} for row in count_unfinished(known)}
     finished: Any = Message.objects.filter(finished_at__isnull=False).values_list("queue", "state")
     for queue, state, count in finished.annotate(count=Count("*")):
@@ -91,25 +122,34 @@ def count_unfinished(known: Iterable[str]) -> list[dict[str, Any]]:
 
     `lag_seconds` tells how long the oldest of those that could run has waited since it should have, `relay_lag_seconds`
     the same of those that wait for the relay, `worker_lag_seconds` how long the oldest has waited for a worker since it
-    was published last; None if none waits. What is unfinished is little and has an index.
+    was published last; None if none waits. What is paused is not due, and `refused` have been refused by workers, or
+    none of them knows their task. What is unfinished is little and has an index.
     """
-    due = Q(state__in=[State.PENDING, State.RUNNING], due_at__lte=Now())
+    due = Q(state__in=[State.PENDING, State.RUNNING], due_at__lte=Now()) & ~is_paused()
     published = Q(state=State.PUBLISHED)
     # What runs no longer has waited since its lease ended.
     waited = Now() - Case(When(state=State.RUNNING, then=F("due_at")), default=F("wanted_at"))
     counts: dict[str, Any] = {state: Count("pk", filter=Q(state=state)) for state in UNFINISHED}
+    counts |= {"due": Count("pk", filter=due), "refused": Count("pk", filter=Q(refused_at__isnull=False))}
     lags: dict[str, Any] = {
         "relay_lag_seconds": Max(waited, filter=due),
         "worker_lag_seconds": Max(Now() - F("published_at"), filter=published),
         "lag_seconds": Max(waited, filter=due | published),
     }
-    nothing = {**dict.fromkeys([*UNFINISHED, "due"], 0), **dict.fromkeys(LAGS)}
+    nothing = {**dict.fromkeys([*UNFINISHED, "due", "refused"], 0), **dict.fromkeys(LAGS)}
     queues: dict[str, dict[str, Any]] = {queue: {"queue": queue, **nothing} for queue in known}
     unfinished: Any = Message.objects.filter(finished_at__isnull=True).values("queue")
-    for row in unfinished.annotate(**counts, **lags, due=Count("pk", filter=due)):
+    for row in unfinished.annotate(**counts, **lags):
         seconds = {name: row[name].total_seconds() for name in lags if row[name] is not None}
         queues[row["queue"]] = {**row, **seconds}
     return sorted(queues.values(), key=itemgetter("queue"))
+
+
+def is_paused() -> Q:
+    """The condition that a message is of a queue or task that is paused."""
+    paused = Pause.objects.values("name")
+    queues, tasks = paused.filter(kind=Pause.Kind.QUEUE), paused.filter(kind=Pause.Kind.TASK)
+    return Q(queue__in=queues) | Q(task__in=tasks)
 
 
 def longest(lags: Iterable[float | None]) -> float | None:
@@ -123,13 +163,17 @@ def select_messages(
     task: str | None = None,
     queue: str | None = None,
     since: datetime | Combinable | None = None,
+    refused: bool = False,
 ) -> QuerySet[Message]:
     """Messages, newest first.
 
-    `since` chooses those that ended since then, and those that have not ended and were enqueued since then.
+    `since` chooses those that ended since then, and those that have not ended and were enqueued since then; `refused`
+    those that wait because workers have refused them.
     """
     named = {"state": state, "task": task, "queue": queue}
     chosen = Message.objects.filter(**{name: value for name, value in named.items() if value is not None})
+    if refused:
+        chosen = chosen.filter(refused_at__isnull=False, finished_at__isnull=True)
     if since is not None:
         chosen = chosen.filter(Q(finished_at__gte=since) | Q(finished_at__isnull=True, created_at__gte=since))
     # By id and not by `created_at`: ids are time-ordered, and the primary key is an index.
@@ -150,7 +194,27 @@ def describe_message(message: Any, *, fully: bool = False) -> dict[str, Any]:
         return brief
     history = message.history.splitlines()
     long = {"arguments": arguments_of(message), "headers": loads(message.headers), "history": history}
-    return {**brief, **long, "last_error": message.last_error}
+    return {**brief, **describe_present(message), **long, "last_error": message.last_error}
+
+
+def describe_present(message: Any) -> dict[str, Any]:
+    """How long it ran, or has run until now, in seconds; and what keeps it from being run, in words."""
+    ran_seconds = running_seconds = refused = paused = None
+    if message.begun_at and message.state == State.DONE:
+        ran_seconds = (message.finished_at - message.begun_at).total_seconds()
+    elif message.begun_at and message.state == State.RUNNING:
+        running_seconds = seconds_since(message.begun_at, message)
+    if message.refused_at and message.state in UNFINISHED:
+        refused = f"for {describe_age(seconds_since(message.refused_at, message))}: {last_line(message.error_end)}"
+    if message.state in UNFINISHED:
+        named = {Pause.Kind.QUEUE: message.queue, Pause.Kind.TASK: message.task}
+        paused = "\n".join(tell_pause(each) for each in describe_pauses() if named[each["kind"]] == each["name"])
+    return {"ran_seconds": ran_seconds, "running_seconds": running_seconds, "refused": refused, "paused": paused}
+
+
+def seconds_since(moment: datetime, message: Any) -> float:
+    """How long ago `moment` was by the database's clock, which told the age of `message`."""
+    return float((message.age - (moment - message.created_at)).total_seconds())
 
 
 def arguments_of(message: Message) -> dict[str, Any]:

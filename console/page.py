@@ -11,9 +11,10 @@ from django.conf import settings
 from console import overview
 from console.broker import BrokerLook
 from console.last_hour import Minute
+from console.presentation import unusual_answers
 from orders.models import Order
 from outbox import heartbeat
-from outbox.models import Message, PoisonMessage
+from outbox.models import Message, Pause, PoisonMessage
 
 State = Message.State
 
@@ -33,6 +34,7 @@ def read_page(time: datetime, minutes: Sequence[Minute], broker: BrokerLook) -> 
     dead = Message.objects.filter(state=State.DEAD).count()
     processes = describe_processes()
     alerts = find_alerts(queues, processes)
+    pauses = overview.describe_pauses()
     return {
         "time": time,
         "broker": broker,
@@ -47,7 +49,9 @@ def read_page(time: datetime, minutes: Sequence[Minute], broker: BrokerLook) -> 
         "orders": latest_orders(time),
         "dead_letters": latest_dead(),
         "alerts": alerts,
-        "level": "warn" if broker.level == "ok" and (alerts or dead) else broker.level,
+        "pauses": pauses,
+        "paused_queues": [each["name"] for each in pauses if each["kind"] == Pause.Kind.QUEUE],
+        "level": "warn" if broker.level == "ok" and (alerts or dead or pauses) else broker.level,
     }
 
 
@@ -60,10 +64,10 @@ def total(queues: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def find_alerts(queues: Sequence[dict[str, Any]], processes: Sequence[dict[str, Any]]) -> list[str]:
-    """What a person should do something about, the broker and dead letters aside."""
+    """What a person should do something about, the broker, dead letters and pauses aside."""
     alive = [process for process in processes if process["alive"]]
     rows = [{**row, State.DEAD: 0} for row in queues]
-    status = {"processes": alive, "queues": rows, "poison": PoisonMessage.objects.count()}
+    status = {"processes": alive, "queues": rows, "poison": PoisonMessage.objects.count(), "pauses": []}
     silent = [
         f"{process['name']} has been silent for too long: it was killed, or hangs, or cannot reach the database."
         for process in processes
@@ -104,6 +108,8 @@ def describe_activity(kind: str, details: Mapping[str, Any]) -> Iterator[str]:
         yield f"on {details['broker']}"
     if details.get("connected") is False:
         yield "not connected"
+    for answer, number in unusual_answers(details).items():
+        yield f"{number:,} {answer}"
 
 
 def name_tasks(ids: Sequence[str]) -> dict[str, str]:

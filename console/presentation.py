@@ -28,16 +28,30 @@ def describe_duration(seconds: float | None) -> str:
     return f"{seconds:.1f}".removesuffix(".0") + " s"
 
 
+#: What a worker tells only when it happens: the others are an ordinary day.
+UNUSUAL_ANSWERS = ("refused", "expired", "unknown")
+
+
+def unusual_answers(details: Mapping[str, Any]) -> dict[str, int]:
+    """How many messages a worker has refused, or found expired or unknown, since it started; only what there is."""
+    answers = details.get("answers", {})
+    return {name: answers[name] for name in UNUSUAL_ANSWERS if answers.get(name)}
+
+
 def describe_details(details: Mapping[str, Any]) -> str:
-    """What a process says of itself with its heartbeat: 'pool=prefork done=834 running=1'."""
-    shown = {**details, "running": len(details["running"])} if "running" in details else details
+    """What a process says of itself with its heartbeat: 'pool=prefork done=834 running=1 refused=3'."""
+    shown = {**details, "running": len(details["running"])} if "running" in details else {**details}
+    shown.pop("answers", None)
+    if isinstance(shown.get("schedules"), list):
+        shown["schedules"] = len(shown["schedules"])
+    shown |= unusual_answers(details)
     return " ".join(
         f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in shown.items()
     )
 
 
 def format_status(status: Mapping[str, Any]) -> str:
-    """`overview.describe_status()` at a glance."""
+    """`overview.describe_status()` and the schedules at a glance."""
     queues = [
         [row["queue"], row["pending"], row["due"], describe_age(row["lag_seconds"]),
          f"{row['published']} of {status['max_in_flight']}", row["running"], row["done"], row["dead"], row["discarded"]]
@@ -48,7 +62,15 @@ def format_status(status: Mapping[str, Any]) -> str:
         for process in status["processes"]
     ]
     headings = ["queue", "pending", "due", "lag", "in flight", "running", "done", "dead", "discarded"]
-    parts = [format_table(headings, queues), format_table(["process", "seen", ""], processes) if processes else ""]
+    schedules = [
+        [each["name"], *(as_text(each[when]) if each[when] else "-" for when in ("last", "next"))]
+        for each in status["schedules"]
+    ]
+    parts = [
+        format_table(headings, queues),
+        format_table(["process", "seen", ""], processes) if processes else "",
+        format_table(["schedule", "last", "next"], schedules) if schedules else "",
+    ]
     return "\n\n".join(part for part in [*parts, "\n".join(status["notes"])] if part)
 
 

@@ -7,4 +7,6 @@ urlpatterns = [
     path("", views.console, name="console"),
     path("updates/", views.updates, name="updates"),
     path("replay/", views.replay, name="replay"),
+    path("pause/", views.pause, name="pause"),
+    path("resume/", views.resume, name="resume"),
 ]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from console.live import Live
 from outbox import ledger
 
+#: Who may replay, pause and resume.
 MAY_REPLAY = "outbox.change_message"
 
 #: How long a page that is opened waits to know how the broker is; an update does not wait.
@@ -99,5 +101,35 @@ def replay(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Replayed: it is due now, with a new set of attempts.")
     else:
         messages.warning(request, "Nothing was replayed: that message is no longer dead.")
+    LIVE.forget()
+    return redirect("console:console")
+
+
+@require_POST
+@staff_only
+def pause(request: HttpRequest) -> HttpResponse:
+    """Let nothing of a queue begin; who did it is recorded."""
+    queue = request.POST.get("queue", "")
+    if not request.user.has_perm(MAY_REPLAY):
+        return refuse(request, "You may look at queues, but not pause them.")
+    if queue in settings.SERVICE.queues and ledger.pause("queue", queue, by=f"{request.user} (console)"):
+        messages.success(request, f"The queue {queue} is paused: what runs ends, nothing new begins.")
+    else:
+        messages.warning(request, "Nothing was paused: that queue is paused already, or there is none.")
+    LIVE.forget()
+    return redirect("console:console")
+
+
+@require_POST
+@staff_only
+def resume(request: HttpRequest) -> HttpResponse:
+    """Let a queue or task go on that is paused."""
+    if not request.user.has_perm(MAY_REPLAY):
+        return refuse(request, "You may look at queues, but not resume them.")
+    chosen = [each for each in ledger.pauses() if request.POST.get(each.kind) == each.name]
+    if any(ledger.resume(each.kind, each.name, by=f"{request.user} (console)") for each in chosen):
+        messages.success(request, f"The {chosen[0].kind} {chosen[0].name} goes on.")
+    else:
+        messages.warning(request, "Nothing was resumed: it is not paused any more.")
     LIVE.forget()
     return redirect("console:console")

@@ -87,6 +87,7 @@ def test_status_counts_each_queue_and_state() -> None:
     lag, *lags = (default.pop(name) for name in ("lag_seconds", "relay_lag_seconds", "worker_lag_seconds"))
     assert default == {
         "queue": "default", "pending": 2, "due": 1, "published": 1, "running": 1, "done": 1, "dead": 1, "discarded": 0,
+        "refused": 0,
     }  # fmt: skip
     assert 0 <= min(lags) <= max(lags) <= lag < 60
     assert (mails["queue"], mails["pending"]) == ("mails", 1)

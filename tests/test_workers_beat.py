@@ -25,12 +25,14 @@ from kombu import Connection
 from app.celery import app
 from app.first_run.processes import find_free_port
 from outbox.models import Heartbeat, Message
+from outbox.occurrences import last_occurrence
 from settings import PROJECT_ROOT
 from tests.harness.crowd import at_once
 from tests.harness.environment import child_environment
 from tests.harness.waiting import wait_until
 from workers import beat
-from workers.beat import OutboxScheduler, following_time, last_occurrence, latest_time
+from workers.beat import OutboxScheduler
+from workers.clock import following_time, latest_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

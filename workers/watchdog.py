@@ -8,10 +8,9 @@ import logging
 import os
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.worker import consumer as celery_consumer
 from celery.worker import state
 from django.conf import settings
 from django.db import Error, connection
@@ -20,6 +19,9 @@ from brokers.errors import BrokerError
 from outbox import ledger
 from outbox.heartbeat import Heart
 from workers.exits import end_process
+
+if TYPE_CHECKING:
+    from workers.consumer import Consumer
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ DEAF_LOOKS = 2
 class Watchdog(threading.Thread):
     """Looks at one worker every OUTBOX_HEARTBEAT_SECONDS."""
 
-    def __init__(self, consumer: celery_consumer.Consumer) -> None:
+    def __init__(self, consumer: "Consumer") -> None:
         super().__init__(name="worker-watchdog", daemon=True)
         self.consumer = consumer
         self.heart = Heart("worker", every_seconds=0)
@@ -80,6 +82,7 @@ class Watchdog(threading.Thread):
             connected=bool(self.consumer.connection),
             done=sum(state.total_count.values()) - len(running),
             running=running,
+            answers=dict(self.consumer.bookkeeper.counts),
         )
         self.looks = self.looks + 1 if self._seems_deaf(queues) else 0
         if self.looks >= DEAF_LOOKS:

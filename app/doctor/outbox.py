@@ -1,4 +1,4 @@
-"""The outbox: how long what is due has waited, and what waits for a person."""
+"""The outbox: how long due messages have waited, and which messages wait for a person."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,15 +6,18 @@ from typing import Any
 from django.conf import settings
 
 from brokers import Finding
-from console.overview import count_queues
+from console.overview import count_queues, describe_pauses, tell_refused
 from console.presentation import describe_age
 from outbox.models import PoisonMessage
 
-#: A message that is due runs within a second or so; workers that are merely busy get this long.
+#: A due message usually runs within about 1 s. This limit leaves time to workers that are only busy.
 LAG_LIMIT_SECONDS = 60
 
 
 def examine() -> Iterator[Finding]:
+    for pause in describe_pauses():
+        message = f"It has been paused for {describe_age(pause['age_seconds'])} by {pause['by']}: nothing new begins."
+        yield Finding("warn", f"{pause['kind']} {pause['name']}", message, pause["cure"])
     for row in count_queues(settings.SERVICE.queues):
         yield from _examine_queue(row)
     if poison := PoisonMessage.objects.count():
@@ -36,6 +39,9 @@ def _examine_queue(row: dict[str, Any]) -> Iterator[Finding]:
     if row["published"] >= window:
         message = f"The broker holds {row['published']} messages, all it may (OUTBOX_MAX_IN_FLIGHT)."
         yield Finding("warn", queue, message, "The rest waits in the database; start more workers.")
+    if row["refused"]:
+        message, cure = tell_refused(row["refused"]).split(": ", 1)
+        yield Finding("warn", queue, f"{message}.", cure)
     if row["dead"]:
         message = f"{row['dead']} are dead and wait for a decision."
         yield Finding("warn", queue, message, "manage.py outbox list --state dead, then outbox replay or discard")

@@ -1,7 +1,7 @@
-"""The state of outbox, broker and processes as gauges, read when Prometheus asks, and not more often than every 5 s.
+"""The state of outbox, broker and processes as gauges. It is read when Prometheus scrapes, at most every 5 s.
 
-A frozen broker or database keeps no scrape waiting: what cannot be found out in time is left out, and an alert on its
-absence (or on `anybroker_broker_up`) says so.
+A frozen broker or database does not delay a scrape for long: gauges that cannot be read in time are left out. An alert
+on their absence, or on `anybroker_broker_up`, reports this.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from brokers import BrokerError, Depth
 from console.latest import Latest
 from console.overview import State, describe_status
 
-#: How old an answer may be, and how long a scrape waits for a new one.
+#: How often we ask at most, how old an answer may be, and how long a scrape waits for a new one.
 EVERY_SECONDS, STALE_SECONDS, WAIT_SECONDS = 5, 15, 2
 
 Gauges = Iterator[GaugeMetricFamily]
@@ -33,7 +33,7 @@ def ask_ledger() -> dict[str, Any] | None:
 
 
 def ask_broker() -> dict[str, Depth] | None:
-    """How many messages the broker holds, by queue; None if it does not say."""
+    """Return how many messages the broker holds, by queue; None if it does not answer."""
     try:
         return {queue: settings.BROKER_PROFILE.depth(queue) for queue in settings.SERVICE.queues}
     except BrokerError:
@@ -66,6 +66,10 @@ def describe_outbox(status: dict[str, Any]) -> Gauges:
     due = [([row["queue"]], row["due"]) for row in queues]
     yield gauge("outbox_due", "Messages that the relay should publish now.", ["queue"], due)
     yield gauge("outbox_poison", "Messages that nobody could read.", [], [([], status["poison"])])
+    refused = [([row["queue"]], row["refused"]) for row in queues]
+    yield gauge("outbox_refused", "Messages that wait because workers have refused them.", ["queue"], refused)
+    paused = [([each["kind"], each["name"]], 1) for each in status["pauses"]]
+    yield gauge("paused", "1 for each queue and task that is paused.", ["kind", "name"], paused)
     ages = [([each["kind"], each["name"]], each["age_seconds"]) for each in processes]
     yield gauge("heartbeat_age_seconds", "Since the last heartbeat of each process alive.", ["kind", "name"], ages)
     kinds = [([kind], sum(each["kind"] == kind for each in processes)) for kind in ("relay", "worker", "beat")]

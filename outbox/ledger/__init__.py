@@ -6,12 +6,14 @@ held.py     what is not to be published now
 worker.py   claim, begin, renew, settle
 people.py   replay, discard, prune
 history.py  what a message tells of its past
+pauses.py   pause, resume
 
 The clock is the database's, because hosts may disagree about the hour.
 """
 
 from outbox.ledger.enqueue import enqueue
 from outbox.ledger.held import EVERY_TASK, EXPIRED, UNKNOWN, Runnable, make_due, set_aside, set_due_aside
+from outbox.ledger.pauses import pause, pauses, resume
 from outbox.ledger.people import discard, prune, prune_dead, prune_poison, replay, republish
 from outbox.ledger.relay import (
     AGEING_SECONDS,
@@ -71,6 +73,8 @@ __all__ = [
     "fail",
     "legible",
     "make_due",
+    "pause",
+    "pauses",
     "postpone_overdue",
     "prune",
     "prune_dead",
@@ -82,6 +86,7 @@ __all__ = [
     "renew",
     "replay",
     "republish",
+    "resume",
     "retry",
     "set_aside",
     "set_due_aside",
