@@ -7,4 +7,4 @@ INSTALLED_APPS = [name for name in INSTALLED_APPS if name not in ("orders", "app
 MIDDLEWARE = [name for name in MIDDLEWARE if not name.startswith("app.")]
 TEMPLATES = [{**TEMPLATES[0], "DIRS": []}]
 ROOT_URLCONF = "tests.harness.without_shop_urls"
-CONSOLE_PANELS: list[str] = []
+CONSOLE_PANELS = []
