@@ -286,7 +286,7 @@ def _settle_one(claim: Claim, changes: str, params: list[Any], *, error: str, se
         query_prepared(
             f"""UPDATE outbox_message SET {changes}, last_error = %s, refused_at = NULL, history = {ended},
             {COUNT_ATTEMPT.format(began=later("%s"))}
-            WHERE id = %s AND lease = %s AND finished_at IS NULL RETURNING id""",
+            WHERE id = %s AND lease = %s AND state IN ('pending', 'published', 'running') RETURNING id""",
             [
                 *params, legible(error), str(claim.attempt), f"{seconds:.1f}", last_line, -seconds,
                 key(claim.id), key(claim.lease),
