@@ -1,4 +1,4 @@
-"""gunicorn reads this file by itself: `gunicorn app.wsgi` in this directory is all there is to type."""
+"""gunicorn reads this file by itself: the command is `gunicorn app.wsgi`, in this directory."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ except SettingsError as error:
 
 
 def write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
-    """Answer what cannot be passed on to Django (a malformed or too long request) as `app/api/problems.py` would."""
+    """Answer a request that gunicorn refuses (malformed, too long) with a problem, as `app/api/problems.py` does."""
     code = reason.lower().replace(" ", "_")
     problem = {"type": "about:blank", "title": reason, "status": status, "code": code, "detail": message or reason}
     body = json.dumps(problem)
@@ -35,31 +35,31 @@ util.write_error = write_problem  # gunicorn has no setting for it
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Let a worker end when the master tells it to, and only then: Ctrl-C in a terminal signals both.
+    """Make a worker ignore Ctrl-C, so that it ends only when the master tells it to.
 
-    The signal of the one may find the handler of the other's holding a lock that it needs (gthread.py, `handle_quit`),
-    and the worker would hang until the master kills it.
+    A terminal sends Ctrl-C to both, and the worker would get two signals. The second handler may need a lock that the
+    first one holds (gthread.py, `handle_quit`): the worker would hang until the master kills it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 bind = web.bind
 worker_class = "gthread"
-# SQLite has one write lock, and who waits for it sleeps in growing steps: one process is faster than several.
+# SQLite has one write lock, and a writer that waits for it sleeps in growing steps: one process is faster than several.
 workers = 1 if connections.is_sqlite(SERVICE.databases["default"]) else web.processes
 threads = web.threads
-# The most it can be made to read: filters and cursors are part of the address.
+# The most that gunicorn allows: filters and cursors are part of the address.
 limit_request_line = 8190
 graceful_timeout = web.graceful_stop_seconds
 
-# The application is loaded before the workers are forked: a mistake in the settings then ends the server with
-# its message, where a worker that cannot start would be replaced again and again.
+# The application is loaded before the workers are forked. So a mistake in the settings ends the server with a message.
+# Otherwise workers that cannot start would be replaced again and again.
 preload_app = True
 
-# Heartbeat files belong in memory: on a slow disk they stall a worker. None is the usual temporary directory.
+# Heartbeat files are kept in memory, because a slow disk stalls a worker. None: the usual temporary directory.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
-# We stop and restart the server by signals; its control socket would be written to the home directory.
+# We stop and restart the server by signals. Its control socket would be a file in the home directory.
 control_socket_disable = True
 
-# Its lines look like all others. Requests are logged by Django, which knows who made them.
+# gunicorn's lines look like all others. Django logs the requests, because it knows the user.
 logconfig_dict = {**LOGGING, "loggers": {"gunicorn.error": {"level": SERVICE.log_level, "propagate": True}}}

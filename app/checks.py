@@ -1,4 +1,4 @@
-"""Django system checks of a production environment: what starts without complaint and is not meant for customers."""
+"""Django system checks of a production environment: settings that work, but are not meant for production."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,7 @@
 """Answers for load balancers and orchestrators: is this process alive, and can it serve?
 
-A middleware, and the first: whoever asks comes by IP address and without TLS, so neither ALLOWED_HOSTS nor a redirect
-to https may stand before it. Workers, relay and beat serve no HTTP: `settings/probe.py` is for them.
+This is the first middleware: load balancers ask by IP address and without TLS, so ALLOWED_HOSTS and the redirect to
+https must come after it. Workers, relay and beat serve no HTTP; `settings/probe.py` checks them.
 """
 
 from collections.abc import Callable
@@ -16,20 +16,20 @@ from console.latest import Latest
 
 Answer = Callable[[HttpRequest], HttpResponse]
 
-#: How long an answer waits for the database, and then for the broker, whose last known state is good enough.
+#: How long an answer waits for the database, and then for the broker. The broker's last known state is good enough.
 DATABASE_SECONDS, BROKER_SECONDS = 1.5, 0.3
 
 
 def live(request: HttpRequest) -> HttpResponse:
-    """200 as long as the process answers; does no input or output of its own."""
+    """Answer 200 as long as the process answers. It asks neither database nor broker."""
     return JsonResponse({"status": "ok"})
 
 
 def ready(request: HttpRequest) -> HttpResponse:
-    """503 when the database does not answer: without it no order can be accepted. Answers within 2 s in any case.
+    """Answer 503 if the database does not answer, because then no order can be accepted. Answers within 2 s.
 
-    A broker that is away, or not what the promises need, makes it `degraded` with the reason and the cure, and still
-    200: the outbox keeps what it cannot carry.
+    If the broker is away, or its settings break a promise, the answer is `degraded` with the reason and the cure. It is
+    still 200: the outbox keeps the messages meanwhile.
     """
     problem = database.get(within_seconds=DATABASE_SECONDS)
     if problem != "":
@@ -47,7 +47,7 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 
 def ask_database() -> str:
-    """What is wrong with the database; "" if nothing is."""
+    """Return what is wrong with the database; "" if nothing is."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -1,10 +1,10 @@
-"""What the service itself keeps in the database."""
+"""The tables of the service itself."""
 
 from django.db import models
 
 
 class Throttle(models.Model):
-    """How many requests somebody has made in the minute that ends at `ends_at` (seconds since 1970)."""
+    """How many requests a user or an address has made in the minute that ends at `ends_at` (seconds since 1970)."""
 
     key = models.CharField(max_length=120, primary_key=True)
     hits = models.IntegerField()

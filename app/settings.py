@@ -1,7 +1,6 @@
 """Django's settings module: the typed environment and the broker's profile under Django's and Celery's names.
 
-Nothing is decided here that depends on the environment: its variables and what they mean are in `settings/` and
-`brokers/`.
+This file does not read the environment itself: the variables and their meaning are in `settings/` and `brokers/`.
 """
 
 import logging
@@ -23,7 +22,7 @@ from settings.web import WebSettings
 
 
 def _load_environment() -> Loaded[BrokerProfile]:
-    """Read every setting, or exit with the list of what is wrong: a user's mistake is not worth a traceback."""
+    """Read every setting. If any is wrong, exit with the list of mistakes, without a traceback."""
     try:
         loaded = load_service(profile_class, also_known=[*PROFILES.values(), WebSettings])
         if url := loaded.service.celery_broker_url:
@@ -85,7 +84,7 @@ MIDDLEWARE = [
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        # Before those of the apps: ours take the place of some of theirs.
+        # Searched before the templates of the apps, so that ours override some of theirs.
         "DIRS": [PROJECT_ROOT / "app" / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
@@ -134,12 +133,12 @@ if SERVICE.is_production:
     CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = API.https_redirect
     SECURE_HSTS_SECONDS = API.hsts_seconds
-# Whether every other name below this domain uses https too, now and for ever, is not ours to promise.
+# HSTS for subdomains, and preloading: we cannot promise that every other name below this domain uses https for ever.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if SERVICE.trust_proxy_headers:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# Everything comes from here, and no page has a script in its text. REST framework's pages have styles in theirs.
+# Pages load everything from this service, and none has an inline script. REST framework's pages have inline styles.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -155,7 +154,7 @@ CORS_ALLOWED_ORIGINS = list(API.cors_allowed_origins)
 CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
 CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Location", "Retry-After"]
 
-#: Requests in a minute; 0 is no limit. `app/api/throttling.py` says who is counted how.
+#: Requests in a minute; 0 means no limit. `app/api/throttling.py` says how requests are counted.
 THROTTLES = {
     "user": API.user_per_minute,
     "anonymous": API.anonymous_per_minute,
@@ -168,7 +167,7 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=API.refresh_token_days),
     "ROTATE_REFRESH_TOKENS": True,
     "BLACKLIST_AFTER_ROTATION": True,
-    # A new password ends what was given for the old one.
+    # A new password makes all earlier tokens void.
     "CHECK_REVOKE_TOKEN": True,
     "TOKEN_REFRESH_SERIALIZER": "app.api.tokens.RefreshSerializer",
 }
@@ -183,7 +182,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PARSER_CLASSES": ["app.api.parsers.BoundedJSONParser"],
     "DEFAULT_THROTTLE_CLASSES": ["app.api.throttling.SharedThrottle"],
-    # Whose address counts as the client's: without a proxy of ours, X-Forwarded-For is anybody's claim.
+    # Without a proxy of ours, any client can write X-Forwarded-For, so only the address of the connection counts.
     "NUM_PROXIES": 1 if SERVICE.trust_proxy_headers else 0,
     "EXCEPTION_HANDLER": "app.api.problems.describe_exception",
     "DEFAULT_SCHEMA_CLASS": "app.api.schema.ServiceSchema",
@@ -194,9 +193,9 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Place orders, follow them, and cancel them. Errors are problem details (RFC 9457).",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    # A client sends what can be written and is answered with what can be read.
+    # Requests have the fields that can be written, answers those that can be read.
     "COMPONENT_SPLIT_REQUEST": True,
-    # The pages' scripts come from here: the documentation works without the internet.
+    # The scripts of the page come from this service, so the page works without the internet.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
@@ -207,7 +206,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- E-mail -----------------------------------------------------------------------------------------------------------
 
-# The names that EMAIL_URL stands for: EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and so on.
+# The settings made from EMAIL_URL: EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and so on.
 globals().update(SERVICE.email_settings)
 DEFAULT_FROM_EMAIL = SERVICE.default_from_email
 ORDERS_REPORT_EMAIL = SERVICE.orders_report_email
@@ -216,7 +215,7 @@ SITE_NAME = SERVICE.site_name
 # --- Logging ----------------------------------------------------------------------------------------------------------
 
 LOGGING = logs.configure(as_json=SERVICE.is_production, level=SERVICE.log_level)
-# One line for each request, when it is answered; who called it what is believed, for a trail across services.
+# One line for each request, when it is answered. A request id from outside is kept: it joins the logs of services.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 
@@ -241,16 +240,15 @@ CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
 CELERY_BEAT_SCHEDULER = "workers.beat:OutboxScheduler"
 CELERY_RESULT_BACKEND = "outbox.results:LedgerBackend"
 CELERY_TIMEZONE = TIME_ZONE
-# What makes an error final for every task, by name: functions of an error. What is final for one task only is in its
-# `dont_autoretry_for`.
+# Names of functions that say whether an error is final, for every task. `dont_autoretry_for` says it for one task.
 OUTBOX_FINAL_ERRORS = ["app.mail.is_refused_for_good"]
-# Celery would open a database connection for each task, which costs more than most tasks do. `workers/consumer.py`
-# closes those that have failed or are too old, as Django does between requests.
+# By default Celery opens a database connection for each task, which costs more than most tasks. `workers/consumer.py`
+# closes connections that have failed or are too old, as Django does between requests.
 CELERY_DB_REUSE_MAX = sys.maxsize
 if SERVICE.celery_result_backend:
     CELERY_RESULT_BACKEND = SERVICE.celery_result_backend.get_secret_value()
     CELERY_TASK_IGNORE_RESULT = False
-# What is periodic, and when, in TIME_ZONE.
+# Periodic tasks. The hours are in TIME_ZONE.
 CELERY_BEAT_SCHEDULE = {
     "daily-summary": {
         "task": "orders.tasks.send_daily_summary",

@@ -1,4 +1,4 @@
-"""What the service does periodically for itself."""
+"""Periodic tasks of the service itself."""
 
 import time
 
@@ -10,7 +10,7 @@ from app.models import Throttle
 
 @shared_task
 def forget_expired() -> None:
-    """Delete what has run out: counted requests, refresh tokens and sessions."""
+    """Delete what has expired: counted requests, refresh tokens and sessions."""
     Throttle.objects.filter(ends_at__lt=int(time.time())).delete()
     call_command("flushexpiredtokens")
     call_command("clearsessions")

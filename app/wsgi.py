@@ -17,10 +17,10 @@ View = Callable[..., HttpResponseBase]
 
 
 class AtomicWritesHandler(WSGIHandler):
-    """`ATOMIC_REQUESTS` for the requests that write.
+    """`ATOMIC_REQUESTS` only for requests that write.
 
-    On SQLite a transaction takes the one write lock when it begins (`transaction_mode` IMMEDIATE), so a GET inside one
-    would wait for every order that is being placed. Safe methods change nothing and need no transaction.
+    On SQLite a transaction takes the only write lock when it begins (`transaction_mode` IMMEDIATE), so a GET inside a
+    transaction would wait for every order that is being placed. Safe methods change nothing and need no transaction.
     """
 
     def make_view_atomic(self, view: View) -> View:

@@ -1,7 +1,7 @@
-"""Measure, side by side with plain Celery, what durability costs.
+"""Measure the cost of durability, side by side with plain Celery.
 
-`python -m benchmarks` measures everything for a few seconds each; `python -m benchmarks --broker redis --seconds 60
-worker` one thing thoroughly.
+`python -m benchmarks` measures everything, for a few seconds each. `python -m benchmarks --broker redis --seconds 60
+worker` measures one subject thoroughly.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from settings import PROJECT_ROOT
 from tests.harness.databases import Databases
 from tests.harness.environment import child_environment
 
-#: As in production: with DEBUG, Django would note every statement.
+#: As in production. With DEBUG, Django would record every statement.
 VARIABLES = {"DEBUG": "false", "QUEUES": "bench", "LOG_LEVEL": "WARNING"}
 
 

@@ -1,4 +1,4 @@
-"""Two or more ways of doing the same, measured in turn so that a busy machine disturbs them alike."""
+"""Measures two or more ways of doing the same in turns, so that a busy machine disturbs all alike."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Literal, Self
 
-#: Fewer pairs than this say little, however long they take.
+#: The least number of pairs: fewer say little, however long they take.
 FEWEST_PAIRS = 5
 
 Round = Callable[[], float]
 """Does the work once and returns the measured value, e.g. messages per second."""
 
-#: What the plain side is called among the sides of a comparison.
+#: The name of the plain side of a comparison.
 PLAIN = "plain"
 
 
@@ -32,7 +32,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Ours against plain Celery: medians of each, and of the ratios of the pairs."""
+    """Ours against plain Celery: the medians of both sides, and of the ratios of the pairs."""
 
     what: str
     unit: str
@@ -41,7 +41,7 @@ class Outcome:
     ratio: float
     low: float
     high: float
-    """Half of all pairs lie between these two ratios."""
+    """Half of the pairs have a ratio between `low` and `high`."""
     pairs: int
 
     @classmethod
@@ -52,10 +52,10 @@ class Outcome:
 
 
 def take_turns(sides: Mapping[str, Round], *, seconds: float) -> dict[str, list[float]]:
-    """Run all sides again and again for `seconds`; return what each measured.
+    """Run all sides again and again for `seconds`. Return the measured values of each.
 
-    The first time is to warm up and does not count. Then every second turn goes backwards, so that no side always
-    has the same one before it.
+    The first turn warms up and does not count. Then every second turn goes backwards, so that no side always follows
+    the same other side.
     """
     order = list(sides)
     measured: dict[str, list[float]] = {name: [] for name in order}

@@ -1,4 +1,4 @@
-"""How long `.delay()` keeps its caller waiting: one row for the ledger, one message for plain Celery."""
+"""Measures how long `.delay()` takes: it writes one row into the ledger, or one message with plain Celery."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from benchmarks import plain, work
 from benchmarks.compare import PLAIN, Outcome, against_plain
 
-#: A round of one side.
+#: Seconds of a round of one side.
 ROUND_SECONDS = 0.1
 
 MICROSECONDS = 1e6
@@ -25,7 +25,7 @@ def measure(seconds: float) -> list[Outcome]:
 
 
 def time_calls(call: Callable[[], float]) -> float:
-    """Repeat `call`, which returns the seconds it took, for a round; return the microseconds of the median call."""
+    """Repeat `call`, which returns its seconds, for a round. Return the median in microseconds."""
     seconds, deadline = [], time.monotonic() + ROUND_SECONDS
     while time.monotonic() < deadline:
         seconds.append(call())
@@ -33,7 +33,7 @@ def time_calls(call: Callable[[], float]) -> float:
 
 
 def delay_in_a_request() -> float:
-    """The row joins a transaction that is open and is committed anyway: BEGIN and COMMIT are not counted."""
+    """Enqueue in an open transaction. BEGIN and COMMIT are not counted: the request has them in any case."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")  # the order; PostgreSQL's BEGIN travels with the first statement
@@ -41,7 +41,7 @@ def delay_in_a_request() -> float:
 
 
 def delay_alone() -> float:
-    """A transaction of its own, flushed to the disk before it returns."""
+    """Enqueue in a transaction of its own, which is flushed to the disk before `.delay()` returns."""
     return work.timed(work.delay)
 
 

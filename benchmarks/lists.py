@@ -1,4 +1,4 @@
-"""How long pages of a long list take, through the whole of Django and REST framework, without a server in between."""
+"""Measures how long pages of a long list take, through all of Django and REST framework, without a web server."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from orders.models import Order, OrderItem, Product
 
 ORDERS, CHUNK = 100_000, 5_000
 
-#: The default.
+#: The default size of a page.
 PAGE_SIZE = 50
 
 
@@ -29,7 +29,7 @@ class Page:
 def measure(seconds: float) -> list[Page]:
     user = User.objects.create_user("collector", "collector@example.com")
     add_orders(user)
-    # Like the first page, the last one begins after an order, and it is full.
+    # The last page begins after an order and is full, like every other page.
     before_last_page = Order.objects.order_by("created_at", "id")[PAGE_SIZE]
     cursor = f"cursor={cursor_at(before_last_page)}"
     urls = {
@@ -49,7 +49,7 @@ def measure(seconds: float) -> list[Page]:
 
 
 def add_orders(user: User) -> None:
-    """Add ORDERS orders of one line."""
+    """Add ORDERS orders with one line each."""
     product = Product.objects.create(sku="A", name="A", price="16.00", stock=0)
     for _ in range(0, ORDERS, CHUNK):
         new = (Order(user=user, currency="EUR", total=product.price) for _ in range(CHUNK))
@@ -64,7 +64,7 @@ def add_orders(user: User) -> None:
 
 
 def cursor_at(order: Order) -> str:
-    """The cursor of the page that begins after `order`."""
+    """Return the cursor of the page that begins after `order`."""
     return urlsafe_b64encode(json.dumps([False, str(order.created_at), str(order.pk)]).encode()).decode()
 
 

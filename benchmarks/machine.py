@@ -1,4 +1,4 @@
-"""What was measured on: a number without its machine and versions says nothing."""
+"""Describes the machine and the versions, without which a measured number means nothing."""
 
 import os
 import platform
@@ -11,12 +11,12 @@ from statistics import median
 
 PACKAGES = ("celery", "kombu", "django", "psycopg", "redis", "boto3", "moto")
 
-#: Writes to the disk that are timed.
+#: How many writes to the disk are timed.
 SYNCS = 200
 
 
 def describe_machine() -> list[str]:
-    """Lines for a person: processor, load, disk, versions."""
+    """Return lines for a person: processor, load, disk, versions."""
     cores, load = os.cpu_count(), os.getloadavg()[0]
     return [
         f"{processor()}, {cores} cores, load {load:.1f} before the first round; {platform.system()}",
@@ -32,7 +32,7 @@ def processor() -> str:
 
 
 def sync_microseconds() -> float:
-    """How long a commit waits for the disk at least."""
+    """Return the median time of flushing a write to the disk: the least that a commit takes."""
     with tempfile.NamedTemporaryFile() as file:
         return median(_sync(file.fileno(), number) for number in range(SYNCS)) * 1e6
 

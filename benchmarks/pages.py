@@ -1,6 +1,6 @@
-"""`python -m benchmarks.pages`: the first and the last page of one customer's 100,000 orders, on both databases.
+"""`python -m benchmarks.pages` measures the first and the last page of a customer's 100,000 orders, on both databases.
 
-Fails if the last one takes more than 1.5 times as long.
+Fails if the last page takes more than 1.5 times as long as the first.
 """
 
 import json
@@ -13,10 +13,10 @@ from benchmarks.servers import running_databases
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
 
-#: For all pages of a database.
+#: For all pages of one database together.
 SECONDS = 15.0
 
-#: How long the last page may take, in first pages.
+#: How many times as long as the first page the last one may take.
 LIMIT = 1.5
 
 

@@ -1,6 +1,6 @@
-"""Plain Celery with the same broker settings: what this service is compared with.
+"""Plain Celery with the same broker settings, for comparison.
 
-It has Celery's own task class and consumer, and kombu's own transports in place of those that `brokers` mends.
+It uses Celery's own task class and consumer, and kombu's own transports instead of the mended ones.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from kombu.utils.imports import symbol_by_name
 
 from brokers.urls import scheme_of
 
-#: Its own queue, so that neither side works for the other.
+#: A queue of its own, so that neither side gets messages of the other.
 QUEUE = "bench-plain"
 
 

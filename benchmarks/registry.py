@@ -1,22 +1,22 @@
-"""The subjects there are. A new one is a module here with a function `measure(seconds)`, and a line in SUBJECTS."""
+"""All subjects. To add one, write a module here with a function `measure(seconds)`, and an entry in SUBJECTS."""
 
 from dataclasses import dataclass
 
 from benchmarks.compare import Aim
 
-#: Settings that are not the defaults on one broker: its emulator gets slow when its queue is long.
+#: Settings by broker that differ from the defaults. The SQS emulator gets slow when its queue is long.
 SMALL_WINDOWS: dict[str, dict[str, str]] = {"redis": {}, "rabbitmq": {}, "sqs": {"OUTBOX_MAX_IN_FLIGHT": "150"}}
 
 
 @dataclass(frozen=True)
 class Subject:
     name: str
-    """Its module here."""
+    """The name of its module here."""
     title: str
     databases: tuple[str, ...]
-    """The databases it is measured on; every subject is measured on every broker."""
+    """The databases on which it is measured. Every subject is measured on every broker."""
     aims: dict[str, Aim]
-    """By broker."""
+    """The aim for each broker."""
 
 
 def _everywhere(aim: Aim) -> dict[str, Aim]:

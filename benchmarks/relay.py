@@ -1,7 +1,7 @@
-"""How many messages a second reach the broker: by the relay, and by `apply_async` in a loop.
+"""Measures how many messages a second reach the broker, by the relay and by `apply_async` in a loop.
 
-A round of the relay fills the window of a queue (OUTBOX_MAX_IN_FLIGHT) in batches of the usual size. Counting what is
-in flight, marking what is due and waiting for the broker's confirmation are all part of it.
+A round of the relay fills the window of a queue (OUTBOX_MAX_IN_FLIGHT) in batches of the default size. It includes
+counting the messages in flight, marking due messages as published, and waiting for the broker's confirmation.
 """
 
 from django.conf import settings
@@ -10,7 +10,7 @@ from benchmarks import plain, work
 from benchmarks.compare import PLAIN, Outcome, against_plain
 from workers.relay import Relay, drain
 
-#: How much of a window plain Celery publishes in a round: enough to be measured, and as long as the relay's round.
+#: The part of a window that plain Celery publishes in a round, so that its rounds take about as long as the relay's.
 PLAIN_SHARE = 0.25
 
 

@@ -1,4 +1,5 @@
-"""The brokers and databases of one run: our own, gone afterwards, and as careful with data as in production."""
+"""The brokers and databases of one run. They are our own, are removed afterwards, and write to disk as in
+production."""
 
 import shutil
 import tempfile
@@ -12,18 +13,18 @@ from tests.harness.databases import Databases, PostgresDatabases, SQLiteDatabase
 from tests.harness.postgres import OPTIONS, PostgresServer
 from tests.harness.requirements import POSTGRESQL, RABBITMQ, Requirement, Source
 
-#: What pip cannot install, by the name of the broker or database.
+#: Servers that pip cannot install, by the name of the broker or database.
 REQUIREMENTS = {"rabbitmq": RABBITMQ, "postgresql": POSTGRESQL}
 
 
 class SyncedPostgres(PostgresServer):
-    """PostgreSQL that waits for the disk at each commit, which the tests' own need not."""
+    """PostgreSQL that waits for the disk at each commit. The PostgreSQL of the tests does not."""
 
     options = {**OPTIONS, "fsync": "on"}
 
 
 class MissingServerError(Exception):
-    """Raised when a server is not installed and cannot be; the message names the cure."""
+    """Raised when a server is not installed and cannot be installed. The message names the cure."""
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def running_broker(name: str) -> Iterator[EmbeddedBroker]:
 
 @contextmanager
 def running_databases() -> Iterator[dict[str, Databases]]:
-    """Databases of each kind, on the disk that temporary files are on."""
+    """Lend databases of each kind. They are on the disk of the temporary files."""
     require(POSTGRESQL)
     with new_directory("sqlite") as sqlite, new_directory("postgresql") as postgresql:
         server = SyncedPostgres(postgresql)
@@ -61,7 +62,7 @@ def running(server: Server) -> Iterator[None]:
 
 @contextmanager
 def new_directory(name: str) -> Iterator[Path]:
-    # Ends up owned by whoever runs the server, PostgreSQL's user for one.
+    # The server may change its owner: PostgreSQL runs as a user of its own.
     directory = Path(tempfile.mkdtemp(prefix=f"anybroker-bench-{name}-"))
     try:
         yield directory

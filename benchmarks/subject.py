@@ -1,4 +1,4 @@
-"""Measures one subject in the environment that this process was given, and prints the outcomes as JSON."""
+"""Measures one subject in the environment of this process, and prints the outcomes as JSON."""
 
 import importlib
 import json

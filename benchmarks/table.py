@@ -1,4 +1,4 @@
-"""The table of outcomes, for a terminal and for a Markdown file alike."""
+"""The table of outcomes. It suits a terminal and a Markdown file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The task that does nothing. The same one on both sides: `@shared_task` gives it to every Celery app there is."""
+"""The task that does nothing. Both sides run the same one: `@shared_task` adds it to every Celery app."""
 
 import os
 from functools import lru_cache
@@ -8,7 +8,7 @@ from celery import shared_task
 
 @shared_task
 def tick(path: str, order_id: str, user_email: str) -> None:
-    """Add a byte to the file `path`, so that whoever measures can count; it takes about two microseconds."""
+    """Add a byte to the file `path`, so that the benchmark can count the runs. Takes about 2 µs."""
     os.write(_open(path), b".")
 
 

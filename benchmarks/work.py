@@ -1,4 +1,4 @@
-"""What the subjects do: messages into the ledger, messages to plain Celery, and empty queues again."""
+"""The work of the subjects: enqueue, publish with plain Celery, and empty the queues again."""
 
 import time
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from brokers.sqs.profile import SQSProfile
 from outbox.models import Message
 from workers.relay import Relay
 
-#: The queue of our side; `plain.QUEUE` is the other's.
+#: The queue of our side. `plain.QUEUE` is that of plain Celery.
 QUEUE: Final[str] = settings.SERVICE.queues[0]
 
-#: What a confirmation e-mail's task is given.
+#: The arguments of a task that sends a confirmation.
 ORDER: Final = ("8e4c2f0a-6a55-4c1f-9f43-2a8f7d1f4c11", "customer@example.com")
 
 TICK: Final[str] = tasks.tick.name
@@ -64,7 +64,7 @@ def purge(queue: str) -> None:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds that `call` takes."""
+    """Return how many seconds `call` takes."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

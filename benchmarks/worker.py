@@ -1,7 +1,7 @@
-"""How many tasks a second a worker runs when each does nothing: with claim and settle, and as plain Celery.
+"""Measures how many tasks that do nothing a worker runs per second: ours with claim and settle, and plain Celery's.
 
-The workers are real ones, started as the Procfile starts them. Each is frozen while its queue is filled, so that
-publishing is no part of what is measured, and the other one idles meanwhile.
+The workers are real, started as in the Procfile. A worker is frozen while its queue is filled, so that publishing is
+not measured. The other worker is idle meanwhile.
 """
 
 import os
@@ -24,13 +24,13 @@ from workers.relay import Relay, drain
 
 COMMAND = ["worker", "-l", "INFO", "--pool", "prefork", "--concurrency", "2", "--include", "benchmarks.tasks"]
 
-#: What our consumer leaves out by itself.
+#: Options that make plain Celery leave out what our consumer leaves out.
 QUIET = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
 
 #: One window of the queue.
 ROUND_TASKS = settings.OUTBOX.max_in_flight
 
-#: How often is counted: a look takes a few microseconds.
+#: How often the finished tasks are counted. Counting takes a few microseconds.
 LOOK_SECONDS = 0.005
 
 
@@ -59,7 +59,7 @@ def wait_until_settled() -> None:
 
 
 class Worker(ChildProcess):
-    """A Celery worker whose tasks leave a byte each in the file `ticks`."""
+    """A Celery worker. Each of its tasks adds a byte to the file `ticks`."""
 
     def __init__(self, app: str, folder: Path, *options: str) -> None:
         command = [sys.executable, "-m", "celery", "-A", app, *COMMAND, "-n", f"{app}@%h", *options]
@@ -75,7 +75,7 @@ class Worker(ChildProcess):
         return self.ticks.stat().st_size if self.ticks.exists() else 0
 
     def run_round(self, fill: Callable[[Path], None]) -> float:
-        """Tasks per second, from a full queue to an empty one."""
+        """Return the tasks per second, from a full queue to an empty one."""
         expected = self.count() + ROUND_TASKS
         wait_until_settled()
         self.freeze()
@@ -90,7 +90,7 @@ class Worker(ChildProcess):
 
 @contextmanager
 def running_workers(folder: Path) -> Iterator[tuple[Worker, Worker]]:
-    """Ours and a plain one, both ready."""
+    """Lend two workers that are ready: ours and a plain one."""
     workers = Worker("app", folder), Worker("benchmarks.plain", folder, *QUIET)
     try:
         for worker in workers:

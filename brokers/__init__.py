@@ -1,13 +1,13 @@
-"""The only room that knows one broker from another. Everyone else asks the profile of the broker in use.
+"""The only room that tells brokers apart. All other rooms use the profile of the broker that BROKER names.
 
-redis/ rabbitmq/ sqs/  one folder for each broker; its `profile.py` is how the others see it
-base.py                the contract: what a broker has to be able to do
-channel.py             what brokers that kombu keeps a connection to have in common
-wire.py                what travels
-publishing.py          in batches
-errors.py              what can go wrong; library_errors.py: how it is told from what a library raises
-urls.py                where a broker is
-foreign.py             what lies in a queue and is no message
+redis/ rabbitmq/ sqs/  one folder for each broker; the other rooms use its `profile.py` only
+base.py                the contract that every profile keeps
+channel.py             the common part of brokers that kombu keeps a connection to
+wire.py                the content of a message
+publishing.py          publishing a batch
+errors.py              our errors; library_errors.py makes them of what a library raises
+urls.py                parsing and checking the URL of a broker
+foreign.py             items in a queue that are no messages of Celery's
 """
 
 from collections.abc import Mapping
@@ -36,11 +36,11 @@ __all__ = [
     "profile_class",
 ]
 
-#: The brokers there are, by what BROKER calls them. This is the only list.
+#: All brokers, by their name in BROKER. There is no other list of them.
 PROFILES: dict[str, type[BrokerProfile]] = {each.name: each for each in (RedisProfile, RabbitMQProfile, SQSProfile)}
 
-# Before the first connection: kombu then uses the mended classes. Each is to be deleted when its test fails, for then
-# kombu has mended it.
+# Done before the first connection, so that kombu uses the mended classes. When the test of one fails, kombu has mended
+# the fault itself: delete that class.
 for _profile in PROFILES.values():
     TRANSPORT_ALIASES.update(_profile.transports)
 
@@ -62,7 +62,7 @@ def load_profile(
 ) -> BrokerProfile:
     """Return the profile of broker `name`, filled from the environment; `celery_broker_url` overrides its URL.
 
-    Raises one SettingsError with all that is wrong.
+    Raises one SettingsError with all mistakes.
     """
     (profile,) = load(profile_class(name), also_known=PROFILES.values(), environ=environ, env_file=env_file)
     return profile.with_url(celery_broker_url) if celery_broker_url else profile

@@ -1,4 +1,4 @@
-"""What a broker has to be able to do: the whole contract between the service and whatever carries its messages."""
+"""`BrokerProfile`: the whole contract between the service and the broker that carries its messages."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,28 +19,28 @@ from settings.base import EnvSettings
 from settings.errors import SettingsError
 from settings.masking import SecretUrl
 
-#: A task that runs longer is stopped: first by an exception it may handle, then by killing its process.
-#: One that hangs would otherwise hold its place in the worker for ever.
+#: A task that runs longer is stopped: first by an exception that it may handle, then by killing its process. Otherwise
+#: a task that hangs would occupy its place in the worker for ever.
 SOFT_TIME_LIMIT_SECONDS: Final = 50
 TIME_LIMIT_SECONDS: Final = 60
 
-#: No single step towards a broker takes longer when we merely ask it something.
+#: The longest that one step of a question to a broker may take (connecting, logging in, waiting for the answer).
 STEP_SECONDS: Final = 3
 
 #: Celery's options whose right value is the same on every broker.
 COMMON_SETTINGS: Final[Mapping[str, Any]] = {
-    # JSON only: whoever can write to the broker could run any code through pickle.
+    # JSON only: through pickle, anyone who can write to the broker could run any code.
     "accept_content": ["json"],
     "task_serializer": "json",
     "result_serializer": "json",
-    # The answer to 'was it sent?' is in the database; results would double the broker's work.
+    # Whether a task has run is in the database; results would double the broker's work.
     "task_ignore_result": True,
-    # Events and remote control publish and consume on queues of their own. On a lost connection the worker exits
-    # on Redis and RabbitMQ (Celery 5.7.0) because of the latter.
+    # Events and remote control use queues of their own. On Redis and RabbitMQ, remote control makes a worker exit when
+    # its connection is lost (Celery 5.7.0).
     "worker_send_task_events": False,
     "task_send_sent_event": False,
     "worker_enable_remote_control": False,
-    # Acknowledge before the task runs, so that no broker's redelivery timeout makes a long task run twice.
+    # Acknowledge before the task runs: then no redelivery timeout of a broker makes a long task run twice.
     "task_acks_late": False,
     "task_soft_time_limit": SOFT_TIME_LIMIT_SECONDS,
     "task_time_limit": TIME_LIMIT_SECONDS,
@@ -50,12 +50,12 @@ COMMON_SETTINGS: Final[Mapping[str, Any]] = {
     "broker_connection_retry": True,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
-    # An e-mail that is just being sent is not stopped because the broker went away.
+    # A lost connection to the broker does not interrupt an e-mail that is being sent.
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     # Publishing fails within seconds instead of keeping a request waiting.
     "task_publish_retry": True,
     "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
-    # Ten threads publish at a time; the eleventh waits this many seconds, then fails. Celery waits without bound.
+    # Ten threads publish at a time. The eleventh waits for 5 s, then fails; by default Celery waits for ever.
     "broker_pool_limit": 10,
     "broker_pool_acquire_timeout": 5,
 }
@@ -73,13 +73,13 @@ class Depth:
 
     #: Not yet handed to a worker.
     waiting: int
-    #: Handed to a worker and not acknowledged; None where the broker does not tell.
+    #: Handed to a worker and not acknowledged; None if the broker does not tell.
     unacknowledged: int | None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `cure` is empty when there is nothing to do."""
+    """The result of one check. `cure` is empty when there is nothing to do."""
 
     level: Level
     name: str
@@ -88,40 +88,41 @@ class Finding:
 
 
 class BrokerProfile(EnvSettings):
-    """One broker: how Celery uses it, and what we ask it ourselves.
+    """One broker: its settings, Celery's options for it, and the questions that we ask it ourselves.
 
     Every method that talks to the broker raises BrokerError, within STEP_SECONDS per step.
     """
 
     name: ClassVar[str]
-    """What BROKER calls it."""
+    """The name of the broker in BROKER."""
     title: ClassVar[str]
-    """What people call it."""
+    """The name of the broker for people."""
     schemes: ClassVar[tuple[str, ...]]
-    """URL schemes that mean this broker, the usual one first; those it has to refuse are included."""
+    """URL schemes of this broker, the usual one first. Includes schemes that are refused with a reason of their own."""
     compose_service: ClassVar[str]
-    """What the broker is called in its compose file."""
+    """The name of the broker's service in its compose file."""
     transports: ClassVar[Mapping[str, str]] = {}
-    """kombu's transports that are mended, by the scheme of their URLs. By name, as kombu writes where a class is: a
-    process loads the client of its own broker only."""
+    """The mended transports that take the place of kombu's: URL scheme → `module:class`. They are names, not classes,
+    so that a process loads the client of its own broker only."""
     error_reader: ClassVar[str] = "brokers.library_errors:LibraryErrors"
-    """The class of `library_errors`, by name: it and the client are imported once there is an error to read."""
+    """The class of `library_errors`, as `module:class`. It and the client are imported when there is an error to
+    read."""
 
     counts_unacknowledged: ClassVar[bool] = True
-    """Whether `depth` knows how many messages are with workers."""
+    """Whether `depth` knows how many messages workers have not acknowledged yet."""
     prefetch_is_the_consumers: ClassVar[bool] = False
-    """Whether a new prefetch holds for those only who begin to consume after it was set."""
+    """Whether a new prefetch applies only to consumers that start after it was set."""
     depth_is_exact: ClassVar[bool] = True
-    """Whether `depth` counts a message the moment it was published."""
+    """Whether `depth` counts a message as soon as it was published."""
 
     def variable_of(self, field: str) -> str:
-        """Return the variable that `field` was set by, or would be."""
+        """Return the variable that has set `field`, or that would set it."""
         return self._given.get(field, (f"{self.prefix()}{field.upper()}", ""))[0]
 
     @property
     @abstractmethod
     def address(self) -> str:
-        """Broker and place for a person, without secrets: 'Redis at localhost:6379'."""
+        """The broker and its address for messages, without secrets: 'Redis at localhost:6379'."""
 
     @property
     def start_hint(self) -> str:
@@ -140,14 +141,14 @@ class BrokerProfile(EnvSettings):
 
     @property
     def library_errors(self) -> LibraryErrors:
-        """How to read what the library that talks to the broker raises."""
+        """What tells what an error of the broker's library means."""
         reader: LibraryErrors = symbol_by_name(self.error_reader)()
         return reader
 
     def with_url(self, url: str) -> Self:
         """Return this profile with the URL that CELERY_BROKER_URL holds.
 
-        Raises SettingsError when the URL will not do or belongs to another broker.
+        Raises SettingsError if the URL is not valid or belongs to another broker.
         """
         scheme = scheme_of(url)
         if scheme not in self.schemes:
@@ -193,18 +194,23 @@ class BrokerProfile(EnvSettings):
 
     @abstractmethod
     def prepare(self, queues: Sequence[str]) -> None:
-        """Create what must exist, or verify it where we may not create. Safe to run again and at the same time."""
+        """Create the queues that must exist, or verify them if we may not create them.
+
+        Safe to run again, and in several processes at the same time.
+        """
 
     @abstractmethod
     def publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
-        """Publish a batch, in as few round trips as the broker allows; return when the broker has all of it.
+        """Publish a batch in as few round trips as the broker allows. Return when the broker has confirmed all of it.
 
-        Raises PublishError when it took a part. After any other BrokerError it may have any part of it.
+        Raises PublishError if the broker took a part. After any other BrokerError it may have all, some or none of it.
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """Tell the broker that these messages, which a worker of ours was handed, are done with; in as few round trips
-        as it allows. Raises what its library raises when the connection is lost: then nothing is to be done."""
+        """Acknowledge messages that a worker of ours has received, in as few round trips as the broker allows.
+
+        Raises what the library raises if the connection is lost. The caller need not do anything then.
+        """
         for message in messages:
             message.ack()
 
@@ -213,7 +219,7 @@ class BrokerProfile(EnvSettings):
         """Return how many messages the broker holds of `queue`. Cheap enough to be asked several times a second."""
 
     def findings(self, queues: Sequence[str]) -> list[Finding]:
-        """Look at everything on the broker's side that a promise of ours rests on. Never raises, changes nothing."""
+        """Check everything on the broker's side that our promises depend on. Never raises, changes nothing."""
         found: list[Finding] = []
         try:
             for finding in self._inspect(queues):
@@ -224,4 +230,4 @@ class BrokerProfile(EnvSettings):
 
     @abstractmethod
     def _inspect(self, queues: Sequence[str]) -> Iterator[Finding]:
-        """Yield findings; a BrokerError ends the inspection and becomes the last one."""
+        """Yield findings. A BrokerError ends the inspection and becomes the last finding."""

@@ -1,4 +1,4 @@
-"""Profiles of brokers that kombu keeps a connection to: what we ask travels the way the worker's messages travel."""
+"""`ChannelProfile`: the common part of brokers that kombu keeps a connection to."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class ChannelProfile(BrokerProfile):
-    """A profile with a URL, which asks through kombu with the options that Celery gets, only less patiently."""
+    """A profile with a URL. It asks the broker through kombu, with Celery's options but shorter timeouts."""
 
     url: SecretUrl
     ca_certs: CaCerts | None = None
@@ -76,19 +76,19 @@ class ChannelProfile(BrokerProfile):
 
     @contextmanager
     def new_channel(self) -> Iterator[Any]:
-        """Lend a channel of a new connection, so that what is found out holds now."""
+        """Lend a channel of a new connection, so that the answer is about the broker as it is now."""
         with broker_errors(self):
             connection = self.connection()
             try:
                 yield connection.default_channel
             except BaseException:
-                # Without saying good-bye: a frozen broker would not answer that either.
+                # Closed without a dialogue: a frozen broker would not answer that either.
                 connection.collect()
                 raise
             connection.release()
 
     def ask(self, question: Callable[[Any], T]) -> T:
-        """Return what `question` finds out through a channel of a connection that is kept for the next question."""
+        """Return the answer to `question`, which is given a channel. Its connection is kept for the next question."""
         with broker_errors(self), connections[self.connection()].acquire(block=True, timeout=STEP_SECONDS) as kept:
             was_open = kept.connected
             try:
@@ -99,7 +99,7 @@ class ChannelProfile(BrokerProfile):
                 kept.collect()
                 if not was_open:
                     raise
-            # It may only have been cut off while nobody used it. A new one knows.
+            # The kept connection may have been cut while it was idle: ask once more, on a new one.
             try:
                 return question(kept.default_channel)
             except self.library_errors.kinds:

@@ -5,11 +5,11 @@ BrokerError
     BrokerUnreachableError
         It does not answer.
     BrokerRefusedError
-        It answers, and does not let us do this.
+        It answers, and refuses.
     QueueError
         A queue is missing, or is not what our promises need.
     PublishError
-        It took a part of a batch.
+        It took only a part of a batch.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ from uuid import UUID
 
 
 class BrokerError(ConnectionError):
-    """Base class. `problem` says what is wrong, `cure` what to do about it.
+    """Base class. `problem` says what is wrong, `cure` says what to do.
 
-    It is a `ConnectionError`, so wherever kombu and Celery wait for a broker to come back, they wait for this.
+    It is a `ConnectionError`, so kombu and Celery wait for the broker and try again, as after any lost connection.
     """
 
     def __init__(self, problem: str, cure: str) -> None:
@@ -36,15 +36,16 @@ class BrokerUnreachableError(BrokerError):
 
 
 class BrokerRefusedError(BrokerError):
-    """Raised when the broker answers, but one of us refuses: password, permission, certificate."""
+    """Raised when the broker refuses us (password, permission), or when we refuse its certificate."""
 
 
 class QueueError(BrokerError):
-    """Raised when a queue does not exist or lacks what our promises rest on."""
+    """Raised when a queue does not exist, or lacks an attribute that our promises need."""
 
 
 class PublishError(BrokerError):
-    """Raised when the broker took some messages of a batch and not others: `unpublished` holds the ids of those."""
+    """Raised when the broker took only a part of a batch. `unpublished` holds the ids of the messages it did not
+    take."""
 
     def __init__(self, problem: str, cure: str, unpublished: frozenset[UUID]) -> None:
         super().__init__(problem, cure)

@@ -1,8 +1,8 @@
-"""What lies in a queue and is no message: made the body of one, so that a worker can take it, look at it and keep it.
+"""Items in a queue that are no messages of kombu's. Each becomes the body of a message, so that a worker can keep it.
 
-kombu expects every item to be of its own making. On Redis it has taken the item from the queue when it finds that it is
-not: the item is lost, and the worker ends (redis.py, `_brpop_read`). On SQS the worker ends, and again after each
-restart (SQS/__init__.py, `_message_to_python`).
+kombu expects that it has written every item itself. On Redis it takes a foreign item off the queue and then fails: the
+item is lost, and the worker ends (redis.py, `_brpop_read`). On SQS the worker ends, and again after each restart
+(SQS/__init__.py, `_message_to_python`).
 """
 
 from base64 import b64encode
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from kombu.transport import virtual
 
-#: No worker takes this for a task.
+#: No worker accepts this type of content as a task.
 CONTENT: Final = {"content-type": "application/octet-stream", "content-encoding": "binary"}
 
 
@@ -26,7 +26,7 @@ def is_message(item: Any, channel: Any) -> bool:
 
 
 def as_message(item: bytes, queue: str, **properties: Any) -> dict[str, Any]:
-    """A message, in kombu's form, whose body is `item`."""
+    """Return a message, in kombu's form, whose body is `item`."""
     delivered_by = {"exchange": "", "routing_key": queue}
     return {
         **CONTENT,

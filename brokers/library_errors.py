@@ -1,7 +1,8 @@
-"""What the libraries raise when a broker is away or says no, and how it becomes an error of ours.
+"""Turns what a library raises, when a broker is away or refuses, into an error of ours.
 
-Their errors have no common base. kombu, and amqp beneath it, is part of every way to a broker; what a broker's own
-library adds is in its folder's `errors.py`, which only a process that uses that broker imports.
+The errors of the libraries have no common base. Those of kombu and amqp are read here, because every broker is used
+through kombu. Those of a broker's own library are read by `errors.py` in its folder, which is imported only by
+processes that use that broker.
 """
 
 import ssl
@@ -18,12 +19,12 @@ from brokers.errors import BrokerError, BrokerRefusedError, BrokerUnreachableErr
 E = TypeVar("E", bound=BaseException)
 Kinds = tuple[type[Exception], ...]
 
-#: Some libraries describe the whole of a connection in an error.
+#: Characters. Some libraries describe a whole connection in an error.
 LONGEST_REASON: Final = 200
 
 
 class LibraryErrors:
-    """Reads the errors of kombu and amqp. An error means what any of the errors that led to it means."""
+    """Reads the errors of kombu and amqp. The causes of an error count, too."""
 
     kinds: ClassVar[Kinds] = (
         OSError,
@@ -31,7 +32,7 @@ class LibraryErrors:
         amqp.exceptions.MessageNacked,
         kombu.exceptions.KombuError,
     )
-    """Everything that is raised when a broker is away or says no."""
+    """Every error that is raised when a broker is away or refuses."""
     timeouts: ClassVar[Kinds] = (TimeoutError,)
     denials: ClassVar[Kinds] = (amqp.exceptions.AccessRefused, amqp.exceptions.NotAllowed)
     refusals: ClassVar[Kinds] = (amqp.exceptions.ChannelError, amqp.exceptions.IrrecoverableConnectionError)
@@ -41,23 +42,23 @@ class LibraryErrors:
         return self.find(error, (amqp.exceptions.NotFound,)) is not None
 
     def is_other_queue(self, error: BaseException) -> bool:
-        """Whether a queue of that name exists, and was made in another way."""
+        """Whether a queue of that name exists with other attributes."""
         return self.find(error, (amqp.exceptions.PreconditionFailed,)) is not None
 
     def is_distrust(self, error: BaseException) -> bool:
-        """Whether the broker's certificate did not satisfy us."""
+        """Whether we do not trust the broker's certificate."""
         return self.find(error, self.distrust) is not None
 
     def is_denial(self, error: BaseException) -> bool:
-        """Whether the broker does not accept who we are, or that we do this."""
+        """Whether the broker rejects our credentials, or does not permit us to do this."""
         return self.find(error, self.denials) is not None
 
     def is_refusal(self, error: BaseException) -> bool:
-        """Whether the broker is there and answers no."""
+        """Whether the broker answers and refuses."""
         return self.find(error, self.refusals) is not None
 
     def reason(self, error: BaseException) -> str:
-        """Return a few words for a person; libraries wrap the plain fact in layers of their own."""
+        """Return the cause in a few words for a person, without the layers that libraries wrap around it."""
         if untrusted := self.find(error, (ssl.SSLCertVerificationError,)):
             return untrusted.verify_message.rstrip(".")
         if self.find(error, (ConnectionRefusedError,)):
@@ -70,11 +71,11 @@ class LibraryErrors:
         return words[0][:LONGEST_REASON].rstrip(".")
 
     def find(self, error: BaseException, kinds: tuple[type[E], ...]) -> E | None:
-        """Return the outermost error of one of these kinds among `error` and what led to it."""
+        """Return the outermost error of one of these kinds among `error` and its causes."""
         return next((cause for cause in self._causes(error) if isinstance(cause, kinds)), None)
 
     def _causes(self, error: BaseException) -> Iterator[BaseException]:
-        """Yield the error and what lies behind it, outermost first, without that of an earlier attempt."""
+        """Yield the error and its causes, outermost first; stop at an error that an earlier attempt has raised."""
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, BrokerError):
             yield cause
@@ -85,7 +86,7 @@ class LibraryErrors:
 
 
 class Addressed(Protocol):
-    """What a message about a broker needs to know of it."""
+    """What an error about a broker needs to know of it."""
 
     @property
     def address(self) -> str: ...
@@ -101,7 +102,7 @@ class Addressed(Protocol):
 
 @contextmanager
 def broker_errors(broker: Addressed) -> Iterator[None]:
-    """Turn whatever a library raises inside into a BrokerError that names the broker, the time spent and a cure."""
+    """Turn what a library raises inside the block into a BrokerError with the broker, the time it took and a cure."""
     started = monotonic()
     try:
         yield
@@ -112,7 +113,7 @@ def broker_errors(broker: Addressed) -> Iterator[None]:
 
 
 def as_broker_error(error: Exception, broker: Addressed, *, seconds: float = 0) -> BrokerError:
-    """Return what a library's error means for this broker; `seconds` is how long it took."""
+    """Return the BrokerError that a library's error means; `seconds` is how long the attempt took."""
     if isinstance(error, BrokerError):
         return error
     library = broker.library_errors

@@ -1,7 +1,7 @@
-"""Batches: many messages in a few round trips, each of them confirmed by the broker.
+"""Publishing a batch: many messages in a few round trips, each of them confirmed by the broker.
 
-A `publish` raises a library's own error, or PublishError, which names the messages that did not arrive. After any other
-error it is unknown which did: publish all of them again, a worker runs each once.
+A function that publishes raises PublishError, which names the messages that did not arrive, or a library's own error.
+After the latter nobody knows which messages arrived. Publish all of them again: a worker runs each once.
 """
 
 # mypy: disable-error-code="attr-defined"
@@ -16,7 +16,7 @@ from brokers.wire import BODY, TaskMessage
 
 
 def publish_pipelined(channel: Any, queue: str, messages: Sequence[TaskMessage]) -> None:
-    """Publish through a kombu channel that can collect a batch: to Redis all of it travels as one pipeline."""
+    """Publish through a kombu channel that can collect a batch. Redis gets the whole batch as one pipeline."""
     producer = Producer(channel)
     with producer.batch(max_size=len(messages)):
         for message in messages:

@@ -1,4 +1,4 @@
-"""Broker URLs, checked before a library sees them: a library quotes what it cannot parse, password and all."""
+"""Parses and checks the URL of a broker before a library sees it: the error of a library would show the password."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from settings.errors import any_of
 
 
 def scheme_of(url: str) -> str:
-    """Return what stands before `://`, in lower case; '' for what is no URL."""
+    """Return the scheme of `url` in lower case; '' if `url` is no URL."""
     scheme, separator, _ = url.strip().partition("://")
     return scheme.lower() if separator else ""
 
@@ -17,7 +17,7 @@ def scheme_of(url: str) -> str:
 class BrokerUrl:
     """One address of a broker. `credentials` are `user:password@`, percent-encoded, or empty.
 
-    A socket has no host, and its file as `path`.
+    A socket has no host; `path` is its file.
     """
 
     scheme: str
@@ -42,10 +42,9 @@ class BrokerUrl:
 
 
 def parse_urls(text: str, ports: Mapping[str, int]) -> list[BrokerUrl]:
-    """Return the addresses in `text`, one or several separated by `;`. `ports` are the usual ones of each scheme.
+    """Return the addresses in `text`, one or several separated by `;`. `ports` are the default ports by scheme.
 
-    All get the credentials and the path of the first unless they have their own: kombu takes each address by
-    itself and would log in to the second one as nobody.
+    An address without credentials or path gets those of the first address: kombu takes each address by itself.
     Raises ValueError with what is wrong and the cure, without quoting the URL.
     """
     if scheme_of(text) not in ports:
@@ -67,7 +66,7 @@ def _parse(text: str, ports: Mapping[str, int]) -> BrokerUrl:
     try:
         host, port = parts.hostname, parts.port
     except ValueError:
-        # Most often the tail of a password: redis://user:a#b@host has the port 'a'.
+        # Most often this is the rest of a password: redis://user:a#b@host has the port 'a'.
         raise ValueError(
             "has no valid port: write scheme://user:password@host:port/ and percent-encode special characters "
             "in user and password (/ is %2F, # is %23, @ is %40)."

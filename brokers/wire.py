@@ -1,4 +1,4 @@
-"""What travels over a broker: the name of a task and the id of its row. A stock Celery worker could read it."""
+"""The content of a message: the name of a task and the id of its row. An ordinary Celery worker could read it."""
 
 import socket
 from collections.abc import Mapping
@@ -50,10 +50,10 @@ class TaskMessage:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """Message properties: persistent, and known by the id of the row."""
+        """Message properties: it is persistent, and its correlation id is the id of the row."""
         return {**CONTENT, "delivery_mode": 2, "correlation_id": str(self.id)}
 
 
 def is_in_ledger(headers: Mapping[str, Any]) -> bool:
-    """Whether a message with these headers stands for a row, which is handed out again if the message is lost."""
+    """Whether a message with these headers stands for a row. If such a message is lost, the row is published again."""
     return headers.get(STANDS_FOR) == A_ROW

@@ -5,13 +5,9 @@ primary key, for ids are time-ordered. A minute that has settled is asked for on
 """
 
 import math
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
-
-from django.db.models import Count, Q
 
 from outbox.models import Message
 from outbox.sql import now, query
@@ -63,16 +59,15 @@ def _has_settled(start: datetime, time: datetime) -> bool:
 def read_minute(start: datetime) -> Minute:
     """Ask the database about one minute."""
     end = start + MINUTE
-    finished = Message.objects.filter(finished_at__gte=start, finished_at__lt=end)
+    ended = Message.objects.filter(finished_at__gte=start, finished_at__lt=end)
+    # As the indexes have them: `outbox_finished` the ones, `outbox_dead` the others.
+    finished, dead = ended.filter(state__in=[State.DONE, State.DISCARDED]), ended.filter(state=State.DEAD).count()
     sample = list(finished.values_list("state", "created_at", "finished_at")[: SAMPLE + 1])
-    counts: Mapping[str, int]
-    if len(sample) > SAMPLE:
-        counts = finished.aggregate(**{state: Count("pk", filter=Q(state=state)) for state in ("done", "dead")})
-    else:
-        counts = Counter(state for state, _, _ in sample)
-    seconds = sorted((until - since).total_seconds() for state, since, until in sample if until and state == State.DONE)
+    times = [(until - since).total_seconds() for state, since, until in sample if until and state == State.DONE]
+    done = finished.filter(state=State.DONE).count() if len(sample) > SAMPLE else len(times)
+    seconds = sorted(times)
     accepted = Message.objects.filter(pk__gte=first_id_of(start), pk__lt=first_id_of(end)).count()
-    return Minute(start, accepted, counts["done"], counts["dead"], quantile(seconds, 0.5), quantile(seconds, 0.95))
+    return Minute(start, accepted, done, dead, quantile(seconds, 0.5), quantile(seconds, 0.95))
 
 
 def quantile(values: list[float], share: float) -> float | None:

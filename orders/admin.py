@@ -1,4 +1,4 @@
-"""The back office: products can be edited, orders are history and can only be looked at."""
+"""The back office. Products can be edited; orders can be looked at, fulfilled and confirmed again, not rewritten."""
 
 import re
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from orders.services import resend_confirmation
 
 
 class ProductForm(forms.ModelForm):
-    """A product, whose stock is changed by adding to it or taking from it.
+    """A product. The form adds to the stock or takes from it; it never sets the stock.
 
-    Orders take from the stock while the form is open: a form that wrote back the number it was opened with would
-    put sold pieces on the shelf again.
+    Orders take from the stock while the form is open. A form that wrote back the number it was opened with would put
+    sold pieces on the shelf again.
     """
 
     change_stock_by = forms.IntegerField(
@@ -62,13 +62,13 @@ class ProductAdmin(admin.ModelAdmin):
         try:
             obj.change_stock(form.cleaned_data["change_stock_by"])
         except StockError as error:
-            # Orders were faster than whoever filled in the form.
+            # Orders took the pieces after the form was opened.
             self.message_user(request, str(error), messages.ERROR)
         return None
 
 
 class HistoryInline(admin.TabularInline):
-    """Rows of an order that nobody adds, changes or deletes here."""
+    """Rows of an order that cannot be added, changed or deleted here."""
 
     can_delete = False
     extra = 0
@@ -112,7 +112,7 @@ class OrderAdmin(admin.ModelAdmin):
         "confirmation_state", "confirmation_attempts", "confirmation_sent_at", "confirmation_task_id",
     )  # fmt: skip
     inlines = [OrderItemInline, OrderEventInline]
-    # Cancelling is left to the API, which asks for a reason, and locks the products of one order at a time.
+    # Cancelling is left to the API: it asks for a reason, and it locks the products of one order at a time.
     actions = ["fulfil", "send_confirmation_again"]
 
     @admin.display(description="total", ordering="total")
@@ -128,9 +128,9 @@ class OrderAdmin(admin.ModelAdmin):
         self._for_each(request, orders, resend_confirmation, "queued")
 
     def _for_each(self, request: HttpRequest, orders: QuerySet[Order], act: Callable[..., None], done: str) -> None:
-        """Do `act` to each order for which it is allowed, and tell for which it is not."""
+        """Do `act` to each order that allows it, and show a message for each that does not."""
         numbers = []
-        # Always in the same order: two people who do this at once never wait for each other in a circle.
+        # Always in the same order: otherwise two people who do this at once could deadlock.
         for order in orders.order_by("pk"):
             try:
                 act(order, by=request.user)
@@ -141,7 +141,7 @@ class OrderAdmin(admin.ModelAdmin):
             self.message_user(request, f"{', '.join(numbers)}: {done}.")
 
     def has_act_permission(self, request: HttpRequest) -> bool:
-        """Who may change orders may do to them what their status allows; nobody may rewrite them."""
+        """Users who may change orders may do what the status of an order allows; nobody may rewrite an order."""
         return request.user.has_perm("orders.change_order")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,10 +1,10 @@
-"""How an order's confirmation e-mail is doing: what its task records on the order, and what Celery says of the task.
+"""The state of an order's confirmation e-mail: what its task records on the order, and what Celery says of the task.
 
     queue → pending ─ attempt → sending ─ sent → sent         the order is confirmed
                                   └────── failed → failed     until it is sent anew
     cancelled before it was sent: withdrawn
 
-Nothing here keeps a transaction open while the mail server is being talked to.
+Nothing here keeps a transaction open during the dialogue with the mail server.
 """
 
 import time
@@ -26,11 +26,11 @@ from orders.models.history import record
 
 State = Order.Confirmation
 
-#: What a task neither changes nor sends again.
+#: States in which a task neither changes the record nor sends the e-mail.
 FINAL = (State.SENT, State.WITHDRAWN)
 
-#: What Celery says of a task, in the words of a confirmation. Of a task that it does not know it says PENDING, so
-#: that adds nothing to what is recorded.
+#: Celery's states of a task as states of a confirmation. PENDING is missing: Celery answers it for a task that it does
+#: not know, too, and then the recorded state counts.
 STATES_BY_CELERY = {
     states.STARTED: State.SENDING,
     states.RETRY: State.SENDING,
@@ -39,14 +39,14 @@ STATES_BY_CELERY = {
     states.REVOKED: State.FAILED,
 }
 
-#: How long a database that went away is waited for with the news that an e-mail was sent, and between two tries.
+#: How long a task that has sent an e-mail waits for a database that is away, in all and between two tries.
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What the API shows."""
+    """A confirmation as the API shows it."""
 
     state: State
     attempts: int
@@ -54,15 +54,15 @@ class Confirmation:
 
 
 def recorded(order: Order) -> Confirmation:
-    """What the task has recorded. It costs no query, so a list shows this.
+    """Return what the task has recorded. Lists show this, because it costs no query.
 
-    Of a task whose process was killed in its last attempt it goes on saying `sending`.
+    If the task's process was killed in its last attempt, the state stays `sending`.
     """
     return Confirmation(State(order.confirmation_state), order.confirmation_attempts, order.confirmation_sent_at)
 
 
 def current(order: Order) -> Confirmation:
-    """What is recorded and, until that is final, what Celery says of the task."""
+    """Return what is recorded if that is final; otherwise what Celery says of the task."""
     known = recorded(order)
     if known.state in FINAL or order.confirmation_task_id is None:
         return known
@@ -72,16 +72,16 @@ def current(order: Order) -> Confirmation:
 
 
 def record_queued(order: Order, task_id: str, *, by: User) -> None:
-    """Keep which task sends the confirmation. Call in the transaction that enqueues it."""
+    """Record which task sends the confirmation. Call this in the transaction that enqueues the task."""
     Order.objects.filter(pk=order.pk).update(confirmation_task_id=UUID(task_id))
     record(order.pk, OrderEvent.Kind.CONFIRMATION_QUEUED, by=by)
 
 
 @transaction.atomic
 def start_anew(order: Order) -> None:
-    """Forget the confirmation, so that another task may send it. Raises IllegalMoveError for a cancelled order.
+    """Reset the confirmation, so that a new task can send it. Raises IllegalMoveError for a cancelled order.
 
-    The task that was to send it, if it has not, will not do so any more.
+    A task that has not sent it yet will not send it any more.
     """
     not_cancelled = Order.objects.filter(pk=order.pk).exclude(status=Order.Status.CANCELLED)
     blank = {"confirmation_task_id": None, "confirmation_attempts": 0, "confirmation_sent_at": None}
@@ -91,10 +91,10 @@ def start_anew(order: Order) -> None:
 
 @transaction.atomic
 def record_attempt(order: Order, task_id: str | None) -> bool:
-    """Record that the task begins to send. False if it must not.
+    """Record that the task begins to send. Returns False if it must not send.
 
-    Because it has sent it already (and its process was killed before that was settled), another task has taken its
-    place, or the order was cancelled.
+    That is so if it has sent the e-mail already (and its process was killed before that was settled), if another task
+    has taken its place, or if the order was cancelled.
     """
     wanted = Order.objects.filter(_of_task(task_id), pk=order.pk).exclude(confirmation_state__in=FINAL)
     if not wanted.update(confirmation_state=State.SENDING, confirmation_attempts=F("confirmation_attempts") + 1):
@@ -104,9 +104,9 @@ def record_attempt(order: Order, task_id: str | None) -> bool:
 
 
 def record_sent(order: Order, task_id: str | None) -> None:
-    """Record that the e-mail was sent, which confirms the order if it is still placed.
+    """Record that the e-mail was sent. This confirms the order if it is still placed.
 
-    The mail server has it: to fail now would be to send it again. So a database that is away is waited for.
+    If this failed, the task would be run again and the e-mail sent again. So it waits for a database that is away.
     """
     _persist(lambda: _record_sent(order, task_id))
 
@@ -115,7 +115,7 @@ def record_sent(order: Order, task_id: str | None) -> None:
 def _record_sent(order: Order, task_id: str | None) -> None:
     now = timezone.now()
     placed = When(status=Order.Status.PLACED, then=Value(Order.Status.CONFIRMED))
-    # None is left if this is the second try of a commit whose answer got lost.
+    # Matches nothing if this is the second try of a commit whose answer was lost.
     unsent = Order.objects.filter(_of_task(task_id), pk=order.pk).exclude(confirmation_state=State.SENT)
     if unsent.update(
         status=Case(placed, default=F("status")),
@@ -136,14 +136,14 @@ def record_failed(task_id: str) -> None:
 
 
 def _of_task(task_id: str | None) -> Q:
-    """Orders whose confirmation this task sends, or that do not know yet which one does."""
+    """Matches orders whose confirmation this task sends, and orders whose task is not recorded yet."""
     return Q(confirmation_task_id=None) | Q(confirmation_task_id=task_id)
 
 
 def _persist(write: Callable[[], None]) -> None:
-    """Do `write`, again on a new connection for up to PATIENCE_SECONDS while the database is away.
+    """Call `write`. While the database is away, try again on a new connection for up to PATIENCE_SECONDS.
 
-    Inside a transaction it is done once: that is lost as a whole.
+    Inside a transaction it is called once: a lost connection loses the whole transaction.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:

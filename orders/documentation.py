@@ -1,4 +1,4 @@
-"""What the OpenAPI description says of the shop beyond what its serializers and filters say themselves."""
+"""The parts of the OpenAPI description that serializers and filters do not say themselves."""
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
@@ -16,8 +16,8 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     pattern=r"^[\x20-\x7e]{1,255}$",
-    description="Any text of your own, such as a UUID, that is new for each new order. The same order with the same "
-    "key is placed once; sent again within 24 hours, it is answered with the first answer.",
+    description="Any text of your own, such as a UUID; use a new one for each new order. An order that is sent again "
+    "with the same key within 24 hours is placed once, and gets the first answer again.",
 )
 REPLAYED = OpenApiParameter(
     "Idempotent-Replayed",
@@ -25,7 +25,7 @@ REPLAYED = OpenApiParameter(
     OpenApiParameter.HEADER,
     response=[201],
     enum=["true"],
-    description="Set if this is the first answer once more.",
+    description="Set if this is the first answer, repeated.",
 )
 TWO_PRODUCTS = OpenApiExample(
     "Two products",
@@ -41,13 +41,13 @@ PRODUCT_FILTERS = [
 NOTE = {
     "type": "object",
     "properties": {"note": {"type": "string", "maxLength": 500}},
-    "required": ["note"],  # although it is a PATCH: nothing else can be changed
+    "required": ["note"],  # although this is a PATCH: nothing else can be changed
 }
 ANSWER = OrderSerializer
 
 describe_orders = extend_schema_view(
-    list=extend_schema(summary="List orders", description="One's own, the newest first; staff see everybody's."),
-    retrieve=extend_schema(summary="Look at an order", description="With how far its confirmation is."),
+    list=extend_schema(summary="List orders", description="Your own, the newest first; staff see all."),
+    retrieve=extend_schema(summary="Look at an order", description="Includes the state of its confirmation."),
     create=extend_schema(
         summary="Place an order",
         description="Takes the pieces from the stock, all or none, and sends a confirmation by e-mail.",

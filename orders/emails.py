@@ -1,6 +1,6 @@
 """The e-mails, each as plain text and as HTML, built from `templates/orders/email/`.
 
-Nothing that a customer typed gets into a header but the address, and that must be one plain address. In the HTML
+The address is the only text of a customer's that gets into a header, and it must be one plain address. In the HTML
 everything is escaped.
 """
 
@@ -29,7 +29,7 @@ def order_confirmation(order: Order, *, to: str, task_id: str | None = None) -> 
 
 
 def order_cancellation(order: Order, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
-    """Return the news that `order` was cancelled, by whom and why. Raises ValidationError like a confirmation."""
+    """Return the e-mail that `order` was cancelled, by whom and why. Raises ValidationError like a confirmation."""
     event = order.events.get(kind=OrderEvent.Kind.CANCELLED)
     context = {**_shown(order), "by_customer": event.by_role == OrderEvent.Role.CUSTOMER, "reason": event.detail}
     subject = f"Your order {order.number} is cancelled: {settings.SITE_NAME}"
@@ -44,7 +44,7 @@ def daily_summary(day: date, orders: OrderQuerySet, *, to: str, task_id: str | N
 
 
 def _shown(order: Order) -> dict[str, Any]:
-    """Return what both e-mails about an order show of it."""
+    """Return the details of an order that both e-mails show."""
     return {
         "order": order,
         "customer": order.user.first_name or order.user.get_username(),
@@ -70,9 +70,9 @@ def money(amount: Decimal, currency: str) -> str:
 def _message(
     template: str, subject: str, context: dict[str, Any], to: str, task_id: str | None
 ) -> EmailMultiAlternatives:
-    """Return the message. One that is sent again by the same task carries the same Message-ID.
+    """Return the message. A message that the same task sends again has the same Message-ID.
 
-    Then mail servers and readers can tell a repetition from a second e-mail.
+    So mail servers and readers can tell a repetition from a second e-mail.
     """
     validate_email(to)
     context = {**context, "subject": subject, "site_name": settings.SITE_NAME}

@@ -1,9 +1,9 @@
-"""What can go wrong with an order or a product. Each message is fit to be shown to whoever asked.
+"""What can go wrong with an order or a product. Each message may be shown to the client.
 
 OrdersError
-├── OrderRefusedError        the shop cannot deliver what was asked for
-└── ConflictError            it cannot be done to what is there as it is now
-    ├── IllegalMoveError     an order in this status cannot become that
+├── OrderRefusedError        the shop cannot deliver what was ordered
+└── ConflictError            the present state does not allow the change
+    ├── IllegalMoveError     an order in this status cannot get that status
     ├── ProductInUseError    orders refer to the product
     └── StockError           there are not that many pieces
 """
@@ -16,9 +16,9 @@ class OrdersError(Exception):
 
 
 class OrderRefusedError(OrdersError):
-    """Raised when an order cannot be placed as asked for. Nothing has been written then.
+    """Raised when an order cannot be placed as the client sent it. Nothing has been written then.
 
-    `reasons` holds one sentence for every sku at fault, fit to be shown to the customer.
+    `reasons` holds one sentence, which the customer may see, for every sku that cannot be delivered.
     """
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
@@ -27,11 +27,11 @@ class OrderRefusedError(OrdersError):
 
 
 class ConflictError(OrdersError):
-    """Raised when the state of things does not allow what is asked for; the API answers 409. Nothing was written."""
+    """Raised when the present state does not allow the change. The API answers 409. Nothing was written."""
 
 
 class IllegalMoveError(ConflictError):
-    """Raised when an order cannot become what is asked for, or its note cannot be changed any more."""
+    """Raised when an order cannot get the wanted status, or when its note cannot be changed any more."""
 
 
 class ProductInUseError(ConflictError):

@@ -1,4 +1,4 @@
-"""Fields that take JSON's own types only. REST framework would make a text of a number, and a number of a text."""
+"""Fields that take JSON's own types only. REST framework would turn a number into a text, and a text into a number."""
 
 from decimal import Decimal
 from typing import Any
@@ -37,7 +37,7 @@ class YesNo(serializers.BooleanField):
         return data
 
 
-#: What ModelSerializer takes for the columns of a model.
+#: The fields that ModelSerializer uses for the columns of a model.
 FIELDS_OF_COLUMNS: dict[type[models.Field], type[serializers.Field]] = {
     **serializers.ModelSerializer.serializer_field_mapping,
     models.CharField: Text,

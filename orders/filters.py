@@ -1,4 +1,4 @@
-"""What lists can be narrowed down to, and how they can be ordered. A value that makes no sense is a 400."""
+"""Filters and orderings of the lists. A value that makes no sense is answered with 400."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -36,14 +36,14 @@ class ColumnsField(BaseCSVField):
 
 
 class OrderingFilter(filters.OrderingFilter):
-    """Columns with commas between them; a minus before one turns its order round."""
+    """Columns, separated by commas. A minus before a column reverses its order."""
 
     base_field_class = ColumnsField
 
 
 @extend_schema_field(OpenApiTypes.BOOL)
 class YesNoFilter(filters.TypedChoiceFilter):
-    """`true` or `false`. django-filter's own takes anything else for no filter."""
+    """`true` or `false`. django-filter's own ignores any other value."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ class OrderFilter(filters.FilterSet):
     )
     created_after = MomentFilter(field_name="created_at", lookup_expr="gte", help_text="At this moment or later.")
     created_before = MomentFilter(field_name="created_at", lookup_expr="lt", help_text="Before this moment.")
-    # By time an index has them in order, however many they are; by total those of one customer are sorted.
+    # An index holds the orders by time. Ordering by total sorts the orders of one customer each time.
     ordering = OrderingFilter(fields=["created_at", "total"])
 
     class Meta:
@@ -72,7 +72,7 @@ class OrderFilter(filters.FilterSet):
 
 
 def _price(lookup: str) -> filters.NumberFilter:
-    """Bounded as prices are: a number with a million digits is refused, not computed with."""
+    """Bounded as prices are, so that a number with a million digits is refused at once."""
     return filters.NumberFilter(field_name="price", lookup_expr=lookup, min_value=0, max_digits=10, decimal_places=2)
 
 
@@ -80,7 +80,7 @@ class ProductFilter(filters.FilterSet):
     search = filters.CharFilter(method="search_words", max_length=200, help_text="Words in SKU, name or description.")
     price_min = _price("gte")
     price_max = _price("lte")
-    active = YesNoFilter(help_text="Whether it is sold. Only staff see what is not.")
+    active = YesNoFilter(help_text="Whether the product is sold. Only staff see products that are not.")
     in_stock = YesNoFilter(method="by_stock", help_text="Whether any piece is left.")
     ordering = OrderingFilter(fields=["sku", "name", "price"])
 

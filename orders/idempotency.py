@@ -1,14 +1,14 @@
-"""`Idempotency-Key`: a POST that is sent again, because its answer got lost, has no second effect.
+"""`Idempotency-Key`: a client may repeat a POST whose answer was lost; it has no second effect.
 
-The contract is the one Stripe has made usual (https://docs.stripe.com/api/idempotent_requests):
+The contract is the same as Stripe's (https://docs.stripe.com/api/idempotent_requests):
 
     first request                        carried out; its answer is kept for 24 hours
     same key, same body                  the kept answer, with `Idempotent-Replayed: true`
     same key, another body               422
     same key, first one still running    409 (on SQLite, where writers queue, it waits and gets the kept answer)
-    first one was refused or failed      nothing was kept: carried out as if it were the first
+    first one was refused or failed      carried out as if it were the first: no answer was kept
 
-The key is written in the transaction of what the request does: both are there, or neither.
+The key is written in the same transaction as the order: both are kept, or neither.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ KEEP = timedelta(hours=24)
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 
-#: Rows deleted by one statement: few enough that nobody waits for its locks.
+#: Rows deleted by one statement; few, so that its locks do not make other requests wait.
 PRUNE_CHUNK = 1000
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -49,7 +49,7 @@ class IdempotencyKeyInUseError(APIException):
 
 
 class IdempotencyKeyReusedError(APIException):
-    """Raised when the key came with another request before."""
+    """Raised when the key was used for another request before."""
 
     status_code = 422
     default_code = "idempotency_key_reused"
@@ -57,7 +57,7 @@ class IdempotencyKeyReusedError(APIException):
 
 
 class IdempotentCreateMixin(CreateModelMixin):
-    """`create` that heeds the Idempotency-Key header. Without the header, every request counts as another one."""
+    """`create` with the Idempotency-Key header. Without the header, every request counts as a new one."""
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         key = request.headers.get("Idempotency-Key")
@@ -65,7 +65,7 @@ class IdempotentCreateMixin(CreateModelMixin):
             return super().create(request, *args, **kwargs)
         if not _KEY.fullmatch(key):
             raise ParseError("Idempotency-Key must have 1 to 255 printable ASCII characters.")
-        # ATOMIC_REQUESTS has begun the transaction already, and this joins it; a lock outside of one would be void.
+        # ATOMIC_REQUESTS has already begun the transaction, and this joins it. Outside of one, the lock would not hold.
         with transaction.atomic(savepoint=False):
             return self._create_once(request, key, *args, **kwargs)
 
@@ -94,16 +94,16 @@ def _user_of(request: Request) -> User:
 
 
 def _fingerprint(request: Request) -> str:
-    """Return what is the same for the same request, however its JSON is spaced and ordered."""
+    """Return a hash that is the same for the same request, whatever the spacing and order of its JSON."""
     body = json.dumps(request.data, sort_keys=True)
     return hashlib.sha256(f"{request.method} {request.path}\n{body}".encode()).hexdigest()
 
 
 def _lock(user: User, key: str) -> None:
-    """Keep others with this key out until the transaction ends. Raises IdempotencyKeyInUseError if one is at it.
+    """Lock this key until the transaction ends. Raises IdempotencyKeyInUseError if another request holds the lock.
 
-    The row that says so is not visible to others yet, and inserting it would make them wait for each other. SQLite
-    lets one transaction write at a time, so nobody else can be at it.
+    The row of a running request is not visible to others yet, and inserting the same row would make them wait. SQLite
+    needs no lock: it lets one transaction write at a time.
     """
     if connection.vendor != "postgresql":
         return
@@ -116,7 +116,7 @@ def _lock(user: User, key: str) -> None:
 
 
 def prune_keys() -> int:
-    """Delete the answers that were kept for long enough, in chunks; return how many."""
+    """Delete the answers that are older than KEEP, in chunks. Return how many."""
     old = IdempotencyKey.objects.filter(created_at__lte=timezone.now() - KEEP).values_list("pk", flat=True)
     total = 0
     while chunk := list(old[:PRUNE_CHUNK]):

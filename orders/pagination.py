@@ -1,8 +1,8 @@
-"""Pages that start where the last one ended, so that the thousandth costs no more than the first.
+"""Pages that start where the last one ended, so that the thousandth page costs no more than the first.
 
-REST framework's cursor is a position in the first column of the ordering and an offset for the rows that share it,
-1,000 at most; beyond that it repeats itself. This one is the whole key of the row at the end of the page, so any
-ordering will do, however many rows are alike in it.
+The cursor of REST framework is a value of the first column and an offset (1,000 at most) among the rows that share this
+value; beyond that it repeats rows. Our cursor is the whole key of the last row of the page. So it works with any
+ordering, however many rows share a value.
 """
 
 import json
@@ -33,7 +33,7 @@ class KeysetPages(CursorPagination):
         self.columns = self._columns(queryset)
         size = self.get_page_size(request)
         encoded = request.query_params.get(self.cursor_query_param)
-        # Clients may tamper with a cursor: what is in it need not be a value of the column.
+        # Clients may tamper with a cursor, so it may hold what is no value of the column.
         try:
             backward, key = self._decode(encoded) if encoded is not None else (False, None)
             rows = list(self._rows(queryset, backward, key)[: size + 1])
@@ -46,7 +46,7 @@ class KeysetPages(CursorPagination):
         return self.page
 
     def get_page_size(self, request: Request) -> int:
-        """Return what the client asks for. REST framework would take the default for what makes no sense."""
+        """Return the size that the client asks for; 400 if it makes no sense. REST framework would use the default."""
         asked = request.query_params.getlist(self.page_size_query_param, [str(self.page_size)])
         if not re.fullmatch(r"[0-9]{1,3}", asked[-1]) or not 1 <= int(asked[-1]) <= self.max_page_size:
             raise BadParameter({self.page_size_query_param: [f"A page has 1 to {self.max_page_size} entries."]})
@@ -66,7 +66,7 @@ class KeysetPages(CursorPagination):
         return self._link(self.page[0], backward=True) if self.has_previous and self.page else None
 
     def _columns(self, queryset: QuerySet) -> list[str]:
-        """The columns that the queryset is ordered by, and its primary key, each with a minus if it descends."""
+        """Return the columns of the ordering and the primary key, each with a minus if it descends."""
         columns = list(queryset.query.order_by or queryset.model._meta.ordering)
         if not {"pk", "-pk", "id", "-id"} & set(columns):
             columns.append("-pk" if columns and columns[0].startswith("-") else "pk")
@@ -83,7 +83,7 @@ class KeysetPages(CursorPagination):
         return replace_query_param(self.request.build_absolute_uri(), self.cursor_query_param, encoded)
 
     def _decode(self, encoded: str) -> tuple[bool, list[Any]]:
-        """Direction and key. Raises ValueError for what was not encoded here."""
+        """Return direction and key. Raises ValueError for a cursor that was not made here."""
         backward, *key = json.loads(urlsafe_b64decode(encoded.encode("ascii")))
         if len(key) != len(self.columns) or not all(isinstance(value, str) and "\0" not in value for value in key):
             raise ValueError("not a cursor of this list")
@@ -95,14 +95,14 @@ def _reversed(column: str) -> str:
 
 
 def _after(columns: list[str], key: list[Any]) -> Q:
-    """The rows that come after the one with this `key` in the order of `columns`."""
+    """Match the rows that come after the row with this `key` in the order of `columns`."""
     after, alike = Q(), Q()
     for column, value in zip(columns, key, strict=True):
         name = column.lstrip("-")
         beyond = "lt" if column.startswith("-") else "gt"
         after |= alike & Q(**{f"{name}__{beyond}": value})
         alike &= Q(**{name: value})
-    # Says nothing new, but to the database: where to begin in the index.
+    # Redundant, but it tells the database where to begin in the index.
     first = columns[0].lstrip("-")
     begin = "lte" if columns[0].startswith("-") else "gte"
     return Q(**{f"{first}__{begin}": key[0]}) & after

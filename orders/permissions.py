@@ -1,4 +1,4 @@
-"""Who may do what, beyond being logged in."""
+"""Permissions that need more than a login."""
 
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request

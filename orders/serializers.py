@@ -1,4 +1,4 @@
-"""Orders and products as JSON: what a client may send, and what it is shown."""
+"""Orders and products as JSON: what a client may send, and what it gets."""
 
 from collections import Counter
 from typing import Any
@@ -28,7 +28,7 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
         fields = ["sku", "name", "description", "price", "currency", "stock", "active"]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse to change what orders rely on. A new value for a stock would forget what was sold meanwhile."""
+        """Refuse changes that orders rely on. Setting a stock would undo the sales made meanwhile."""
         cures = {
             "sku": "A SKU cannot be changed: archive this product and create another one.",
             "stock": "A stock cannot be set: post the change to the product's stock/.",
@@ -46,7 +46,7 @@ class StockChangeSerializer(serializers.Serializer[Product]):
 
 
 class OrderItemSerializer(serializers.ModelSerializer[OrderItem]):
-    """A line: the client names the product and a quantity, the rest is answered."""
+    """A line. The client sends the product and a quantity; the answer has the rest."""
 
     product = Text(source="sku", max_length=40, help_text="The product's SKU.")
     quantity = WholeNumber(min_value=1, max_value=MAX_QUANTITY)
@@ -59,11 +59,11 @@ class OrderItemSerializer(serializers.ModelSerializer[OrderItem]):
 
 
 class ConfirmationSerializer(serializers.Serializer[confirmations.Confirmation]):
-    """How far the confirmation e-mail is."""
+    """The state of the confirmation e-mail."""
 
     state = serializers.ChoiceField(
         choices=Order.Confirmation.choices,
-        help_text="sending: begun, and not accepted by the mail server yet. "
+        help_text="sending: begun, but not accepted by the mail server yet. "
         "withdrawn: the order was cancelled before the e-mail was sent.",
     )
     attempts = serializers.IntegerField(min_value=0)
@@ -72,7 +72,7 @@ class ConfirmationSerializer(serializers.Serializer[confirmations.Confirmation])
 
 @extend_schema_field(ConfirmationSerializer)
 class ConfirmationField(serializers.Field):
-    """What is recorded; where one order is looked at, also what Celery says of the task."""
+    """What is recorded. The page of one order also asks Celery for the state of the task."""
 
     def get_attribute(self, order: Order) -> confirmations.Confirmation:
         view = self.context.get("view")
@@ -103,7 +103,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
     def validate_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Refuse a product that is named twice.
 
-        Adding the lines up would charge for what is more often a client's mistake than a customer's wish.
+        We do not add the lines up: a repeated product is more often a client's mistake than a customer's wish.
         """
         times = Counter(item["sku"] for item in items)
         repeated = {
@@ -133,7 +133,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
 
 
 def _by_line(items: list[dict[str, Any]], reasons: dict[str, str]) -> dict[str, dict[str, list[str]]]:
-    """Return `reasons` by the position of their line in the request, as REST framework does with its own."""
+    """Return `reasons` by the position of their line in the request, as REST framework arranges its own errors."""
     return {
         str(position): {"product": [reasons[item["sku"]]]}
         for position, item in enumerate(items)
@@ -142,7 +142,7 @@ def _by_line(items: list[dict[str, Any]], reasons: dict[str, str]) -> dict[str, 
 
 
 class NoteSerializer(serializers.ModelSerializer[Order]):
-    """The one thing of an order that its customer may change."""
+    """The note: the only part of an order that its customer may change."""
 
     serializer_field_mapping = FIELDS_OF_COLUMNS
 
@@ -153,18 +153,18 @@ class NoteSerializer(serializers.ModelSerializer[Order]):
 
 
 class CancellationSerializer(serializers.Serializer[Order]):
-    reason = Text(max_length=500, required=False, allow_blank=True, help_text="Is kept, and told to the customer.")
+    reason = Text(max_length=500, required=False, allow_blank=True, help_text="Is kept, and sent to the customer.")
 
 
 class NothingSerializer(serializers.Serializer[Order]):
-    """The body of a request that says everything by its address."""
+    """The empty body of a request whose address says everything."""
 
 
 class OrderEventSerializer(serializers.ModelSerializer[OrderEvent]):
     """One entry of an order's timeline."""
 
     by = serializers.ChoiceField(source="by_role", choices=OrderEvent.Role.choices, read_only=True)
-    username = serializers.SerializerMethodField(help_text="Who it was; of staff, only staff are told the names.")
+    username = serializers.SerializerMethodField(help_text="The user who did it. Only staff see the names of staff.")
 
     class Meta:
         model = OrderEvent

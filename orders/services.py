@@ -1,4 +1,4 @@
-"""What people do to an order that somebody is sent an e-mail about: one transaction for both, or neither happens."""
+"""Changes of an order that also send an e-mail: both are in one transaction, so both happen or neither."""
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -19,7 +19,7 @@ def cancel_order(order: Order, *, by: User, reason: str = "") -> None:
 def resend_confirmation(order: Order, *, by: User) -> None:
     """Send the confirmation once more, to the address that the customer has now.
 
-    One that is still on its way is not sent any more. Raises IllegalMoveError for a cancelled order.
+    A confirmation that has not been sent yet is not sent any more. Raises IllegalMoveError for a cancelled order.
     """
     confirmations.start_anew(order)
     sending = send_order_confirmation_email.delay(order.order_id, order.user.email)

@@ -1,6 +1,6 @@
-"""What happens after the answer. Each task looks up what it needs and sends one e-mail.
+"""The work that follows the answer to a request. A task about an order looks it up and sends one e-mail.
 
-An error is raised, not handled: trying again, and giving up, is the business of whoever runs the tasks.
+A task raises its errors and does not handle them: Celery decides whether to try again or to give up.
 """
 
 from datetime import datetime, timedelta
@@ -19,8 +19,8 @@ from orders.emails import daily_summary, order_cancellation, order_confirmation
 from orders.idempotency import prune_keys
 from orders.models import Order
 
-#: What trying again cannot help. A task is enqueued in the transaction that writes its order, so an order that is not
-#: there will not come.
+#: Errors that trying again cannot cure. A task is enqueued in the transaction that writes its order, so an order that
+#: is missing will never exist.
 HOPELESS = (Order.DoesNotExist, ValidationError)
 
 
@@ -36,8 +36,8 @@ def send_order_confirmation_email(order_id: UUID, user_email: str) -> None:
 
 @task_failure.connect(sender=send_order_confirmation_email)
 def record_failed_confirmation(task_id: str, exception: BaseException, **details: Any) -> None:
-    """Record that an order will have no confirmation unless somebody sees to it."""
-    # Celery says so too of an attempt whose process was killed, which is followed by another one.
+    """Record on the order that its confirmation failed for good."""
+    # Celery sends this signal, too, when a process was killed; but then another attempt follows.
     if not isinstance(exception, WorkerLostError | TimeLimitExceeded):
         confirmations.record_failed(task_id)
 
@@ -51,9 +51,9 @@ def send_order_cancellation_email(order_id: UUID, user_email: str) -> None:
 
 @shared_task
 def send_daily_summary() -> None:
-    """E-mail how many orders the day before had, and their totals, to `ORDERS_REPORT_EMAIL`; nothing if unset.
+    """E-mail the number of yesterday's orders and their totals to `ORDERS_REPORT_EMAIL`, if that is set.
 
-    That is the day before it was due: also when a mail server was away until after midnight.
+    'Yesterday' is the day before the task was due, even if the mail server was away until after midnight.
     """
     if settings.ORDERS_REPORT_EMAIL:
         request = send_daily_summary.request
@@ -63,12 +63,12 @@ def send_daily_summary() -> None:
 
 
 def _due_at(headers: dict[str, Any] | None) -> datetime:
-    """For when the schedule meant a task; now, if somebody has called it."""
+    """Return the time for which the schedule enqueued a task; now, if it was called in another way."""
     scheduled_for = (headers or {}).get("scheduled_for")
     return datetime.fromisoformat(scheduled_for) if scheduled_for else timezone.now()
 
 
 @shared_task
 def prune_idempotency_keys() -> int:
-    """Delete the answers that were kept for long enough; return how many."""
+    """Delete the kept answers to requests that are older than 24 hours. Return how many."""
     return prune_keys()

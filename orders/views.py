@@ -36,13 +36,13 @@ from orders.tasks import send_order_confirmation_email
 
 
 class CustomerRequest(Request):
-    """A request that IsAuthenticated has let pass (for the type checker; Django makes the requests)."""
+    """A request with a user who is logged in. Only for the type checker: Django makes the requests."""
 
     user: User
 
 
 class HttpConflictError(APIException):
-    """409: the state of things does not allow it."""
+    """409: the present state does not allow the change."""
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
@@ -54,7 +54,7 @@ class ShopViewSet(GenericViewSet):
     pagination_class = KeysetPages
 
     def handle_exception(self, exc: Exception) -> Response:
-        """Answer 409 when the business says no, with its reason."""
+        """Answer 409 with the reason when the business refuses."""
         return super().handle_exception(HttpConflictError(str(exc)) if isinstance(exc, ConflictError) else exc)
 
     def validated(self, request: Request) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class ShopViewSet(GenericViewSet):
 
 @describe_products
 class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
-    """What is on sale. Staff see what is archived too, and may change it."""
+    """Products on sale. Staff also see archived products, and may change products."""
 
     serializer_class = ProductSerializer
     permission_classes = [StaffWrite]
@@ -78,7 +78,7 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
 
     def get_queryset(self) -> QuerySet[Product]:
         products = Product.objects.visible_to(self.request.user)
-        # Whoever changes a product that somebody else changes or deletes waits, and finds what is then left of it.
+        # Changing a product waits until another change has ended. If that deleted the product, the answer is 404.
         return products if self.request.method in SAFE_METHODS else products.locked()
 
     def perform_destroy(self, product: Product) -> None:
@@ -86,7 +86,7 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
 
     @action(detail=True, methods=["post"], serializer_class=StockChangeSerializer)
     def stock(self, request: Request, sku: str) -> Response:
-        """Add pieces to the stock, or take some from it."""
+        """Add pieces to the stock, or take pieces from it."""
         product = self.get_object()
         product.change_stock(**self.validated(request))
         return Response(ProductSerializer(product).data)
@@ -94,7 +94,7 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
 
 @describe_orders
 class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet[Order]):
-    """Place orders and look at one's own, the newest first. Staff see everybody's."""
+    """Place orders and look at your own, the newest first. Staff see all orders."""
 
     request: CustomerRequest
     serializer_class = OrderSerializer
@@ -106,7 +106,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        # For every line of the log, here and where the order's e-mail is sent.
+        # These values are in every line of the log, here and in the worker that sends the e-mail.
         bind_contextvars(user_id=request.user.pk, **{name: str(value) for name, value in kwargs.items()})
 
     def get_queryset(self) -> OrderQuerySet:
@@ -122,14 +122,14 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
         confirmations.record_queued(order, sending.id, by=self.request.user)
 
     def partial_update(self, request: CustomerRequest, order_id: str) -> Response:
-        """Change the note, as long as the order is only placed."""
+        """Change the note. Possible only while the order is placed, not yet confirmed."""
         order = self.get_object()
         order.change_note(self.validated(request)["note"], by=request.user)
         return self._answer(order)
 
     @action(detail=True, methods=["post"], serializer_class=CancellationSerializer)
     def cancel(self, request: CustomerRequest, order_id: str) -> Response:
-        """Cancel an order that is placed or confirmed. Its pieces go back into the stock; its customer is told."""
+        """Cancel a placed or confirmed order. Its pieces go back into the stock, and its customer gets an e-mail."""
         order = self.get_object()
         services.cancel_order(order, by=request.user, **self.validated(request))
         return self._answer(order)
@@ -156,7 +156,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
 
     @action(detail=True, serializer_class=OrderEventSerializer, filterset_class=None)
     def events(self, request: CustomerRequest, order_id: str) -> Response:
-        """What happened to an order, when, and by whom; the oldest first."""
+        """List what happened to an order, when, and who did it; the oldest entry first."""
         events = OrderEvent.objects.filter(order=self.get_object()).select_related("order", "by")
         return self.get_paginated_response(self.get_serializer(self.paginate_queryset(events), many=True).data)
 

@@ -83,12 +83,13 @@ class Message(models.Model):
             models.Index(
                 "queue", "priority", "due_at", name="outbox_due", condition=models.Q(finished_at__isnull=True)
             ),
-            # How much a queue has in flight, and which of it is overdue.
-            models.Index("queue", "due_at", name="outbox_in_flight", condition=models.Q(state="published")),
+            # How much a queue has in flight, longest published first: workers take it in about this order, so the
+            # entries of what has passed lie before all that is there.
+            models.Index("queue", "published_at", name="outbox_in_flight", condition=models.Q(state="published")),
             # What waits for someone's decision, newest first: little, however much was done.
             models.Index("finished_at", name="outbox_dead", condition=models.Q(state="dead")),
-            # What may be pruned.
-            models.Index("finished_at", name="outbox_finished", condition=models.Q(finished_at__isnull=False)),
+            # What may be pruned; dead letters, which may stay for ever, are not in the way.
+            models.Index("finished_at", name="outbox_finished", condition=models.Q(state__in=["done", "discarded"])),
         ]
 
     def __str__(self) -> str:

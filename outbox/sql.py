@@ -44,21 +44,28 @@ def skip_locked() -> str:
     return "FOR UPDATE SKIP LOCKED" if is_postgresql() else ""
 
 
-def most_urgent(of_one_priority: str) -> str:
-    """A query for the ids that `of_one_priority` finds, highest priority first, up to the parameter `limit`.
-
-    It reads no more rows than it returns: with one ORDER BY over all priorities the database would have to read and
-    sort everything that is due.
-    """
+def epoch(moment: str) -> str:
+    """A moment as seconds since 1970, as SQL."""
     if is_postgresql():
-        each = of_one_priority.format(priority="level")
-        levels = f"generate_series({HIGHEST_PRIORITY}, {LOWEST_PRIORITY}, -1) AS level"
-        return f"SELECT id FROM {levels}, LATERAL ({each}) AS urgent LIMIT %(limit)s"
-    arms = [
-        f"SELECT id FROM ({of_one_priority.format(priority=priority)})"
-        for priority in range(HIGHEST_PRIORITY, LOWEST_PRIORITY - 1, -1)
-    ]
-    return f"{' UNION ALL '.join(arms)} LIMIT %(limit)s"
+        return f"extract(epoch FROM {moment})::float8"
+    return f"((julianday({moment}) - 2440587.5) * 86400.0)"
+
+
+def at_epoch(seconds: str) -> str:
+    """The moment that is so many seconds (an SQL expression) after the start of 1970, as SQL."""
+    return (
+        f"to_timestamp({seconds})"
+        if is_postgresql()
+        else f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', {seconds}, 'unixepoch')"
+    )
+
+
+def is_among(ids: str) -> str:
+    """The condition that the id is one of those that a query finds, as SQL.
+
+    PostgreSQL is given them as an array: whatever it believes of how many they are, it uses the primary key.
+    """
+    return f"id = ANY(ARRAY({ids}))" if is_postgresql() else f"id IN ({ids})"
 
 
 def marks(values: Collection[Any]) -> str:

@@ -1,6 +1,7 @@
 """What the outbox itself does periodically."""
 
 import logging
+from collections.abc import Callable
 
 from celery import shared_task
 from django.conf import settings
@@ -15,10 +16,17 @@ PRUNE_CHUNK = 1000
 
 @shared_task
 def prune_messages() -> int:
-    """Delete messages that were finished more than OUTBOX_KEEP_DAYS ago, in chunks; return how many."""
-    total = 0
-    while deleted := ledger.prune(keep_days=settings.OUTBOX.keep_days, limit=PRUNE_CHUNK):
-        total += deleted
+    """Delete what was kept for long enough, in chunks; return how many messages that were."""
+    options = settings.OUTBOX
+    total = _prune(ledger.prune, options.keep_days) + _prune(ledger.prune_dead, options.dead_keep_days)
+    poison = _prune(ledger.prune_poison, options.poison_keep_days)
     heartbeat.forget_dead()
-    logger.info("Pruned %d finished messages", total)
+    logger.info("Pruned %d finished messages and %d that could not be read", total, poison)
+    return total
+
+
+def _prune(prune: Callable[..., int], keep_days: float | None) -> int:
+    total = 0
+    while keep_days is not None and (deleted := prune(keep_days=keep_days, limit=PRUNE_CHUNK)):
+        total += deleted
     return total

@@ -12,12 +12,13 @@ PerMinute = Annotated[int, Field(ge=0), Unit("requests")]
 
 
 class ApiSettings(EnvSettings):
-    """The HTTP API's limits and logins. A limit of 0 is no limit; it holds for all web processes together."""
+    """The HTTP API's limits and logins. All web processes together share a limit; 0 means no limit."""
 
     model_config = SettingsConfigDict(env_prefix="API_")
 
     user_per_minute: PerMinute = 600
-    """How many requests a user may make in a minute, orders aside. A person makes a few; a shop's own system many."""
+    """How many requests a user may make in a minute, orders not counted. A person makes a few, a shop's own system
+    many."""
 
     anonymous_per_minute: PerMinute = 120
     """How many requests an IP address may make in a minute without being logged in."""
@@ -30,17 +31,17 @@ class ApiSettings(EnvSettings):
 
     cors_allowed_origins: OriginList = ()
     """Origins whose scripts may use the API from a browser, with their scheme: `https://shop.example.com`.
-    Unset, none may."""
+    If unset, no origin may."""
 
     access_token_minutes: Annotated[int, Unit("minutes")] = Field(default=10, ge=1)
-    """How long an access token (JWT) is good. It cannot be taken back: shorter is safer."""
+    """How long an access token (JWT) is valid. It cannot be revoked, so a short time is safer."""
 
     refresh_token_days: int = Field(default=14, ge=1)
-    """How long a refresh token is good. Each is good once: using it gives another one."""
+    """How long a refresh token is valid. It can be used once; using it returns a new one."""
 
     https_redirect: bool = True
-    """Whether production sends requests without TLS to https. A proxy that ends TLS must set `X-Forwarded-Proto`, and
-    TRUST_PROXY_HEADERS must be true, or every request is sent in circles."""
+    """Whether production redirects requests without TLS to https. Behind a proxy that terminates TLS, the proxy must
+    set `X-Forwarded-Proto` and TRUST_PROXY_HEADERS must be true; otherwise every request is redirected without end."""
 
     hsts_seconds: Seconds = Field(default=31_536_000, ge=0)
-    """How long browsers that have seen production use https only. 0 while trying out: they remember it."""
+    """How long a browser that has visited production uses https only. Browsers remember it: use 0 while trying out."""

@@ -31,7 +31,7 @@ __all__ = ["PROJECT_ROOT", "EffectiveSetting", "EnvSettings", "SettingsConfigDic
 
 @dataclass(frozen=True)
 class EffectiveSetting:
-    """What a variable came to: its value as text (secrets masked) and where it was found."""
+    """The value of a variable that is in force, as text (secrets masked), and where it was found."""
 
     name: str
     value: str
@@ -39,10 +39,10 @@ class EffectiveSetting:
 
 
 class EnvSettings(BaseSettings):
-    """Settings of one thing. A variable is the class's `env_prefix` and the field's name in upper case.
+    """A group of settings. A variable's name is the class's `env_prefix` and the field's name in upper case.
 
-    A validator that refuses a value raises `ValueError` with the predicate and the cure: the variable and its
-    value (masked) are put before it. A validator of the whole model writes whole sentences.
+    A validator of a field raises `ValueError` with what is wrong and the cure, as a text that continues the sentence
+    `NAME='value' …`. A validator of the whole model raises it with whole sentences.
     """
 
     model_config = SettingsConfigDict(
@@ -77,7 +77,7 @@ class EnvSettings(BaseSettings):
 
     @classmethod
     def variables(cls) -> list[Variable]:
-        """Return what there is to say about each variable of this class, in the order of its fields."""
+        """Return a description of each variable of this class, in the order of its fields."""
         fields = cls.model_fields.items()
         return [Variable.of(f"{cls.prefix()}{field.upper()}", field, info) for field, info in fields]
 
@@ -89,7 +89,7 @@ class EnvSettings(BaseSettings):
         return cls._build({field: environment.get(name) for field, name in names.items()}, given)
 
     def replace(self, *, given_by: str, **values: Any) -> Self:
-        """Return these settings with other values, which variable `given_by` is named as the source of."""
+        """Return a copy with other values, whose source is the variable `given_by`."""
         current = {field: getattr(self, field) for field in type(self).model_fields}
         given = self._given | dict.fromkeys(values, (given_by, given_by))
         return self._build(current | values, given)
@@ -136,7 +136,7 @@ def _problems(
 
 
 def _predicate(variable: Variable, problem: Mapping[str, Any], value: Any) -> str:
-    """Return `='value' is wrong: cure`, without the value when it is unset, masked when it is secret."""
+    """Return `='value' is wrong: cure`. The value is left out if it is unset, and masked if it is secret."""
     if value is None:
         return f" {describe(problem, '')}"
     text = str(value.get_secret_value()) if isinstance(value, Secret) else plain_text(value)
@@ -171,9 +171,9 @@ def load(
 ) -> tuple[Any, ...]:
     """Return an instance of each class, filled from the environment and `.env`.
 
-    `also_known` are classes whose variables may be set without being read now (the other brokers').
+    `also_known` are classes whose variables may be set but are not read now (those of the other brokers).
     `environ` and `env_file` take the place of `os.environ` and of `.env` in the project root.
-    Raises one SettingsError with the problems of all classes, and of names that were mistyped.
+    Raises one SettingsError with the problems of all classes and all mistyped names.
     """
     environment = Environment.read(environ, env_file)
     everyone = [*classes, *also_known]

@@ -1,7 +1,7 @@
 """DATABASE_URL, EMAIL_URL and CACHE_URL as the dictionaries that Django wants.
 
-django-environ does the parsing. It takes much for granted, so what it would let pass, or refuse with a
-message that shows the password, is refused here: every `ValueError` says what is wrong and the cure.
+django-environ does the parsing, but it accepts some mistakes, and some of its errors show the password. So URLs are
+checked here first: every `ValueError` says what is wrong and the cure.
 """
 
 import re
@@ -27,16 +27,16 @@ SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 #: is short enough to follow a database that has moved.
 CONN_MAX_AGE_SECONDS = 600
 
-#: A SQLite writer waits this long for the one before it.
+#: How long a SQLite writer waits for another one to finish.
 SQLITE_BUSY_SECONDS = 20
 
 #: WAL: readers do not wait for the writer. FULL: a commit is on the disk before it is answered, so that an
 #: order answered with 201 survives a power cut; WAL's usual NORMAL may lose the last ones.
 SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"
 
-#: A PostgreSQL that does not answer is given up: while connecting after 5 s, later after about 15 s, also when a
-#: connection was cut silently. A statement of the outbox that has come five times is prepared; Django's own never are.
-#: Options of libpq and psycopg.
+#: Options of libpq and psycopg. We stop waiting for a PostgreSQL that does not answer: after 5 s while connecting,
+#: later after about 15 s, also if the connection was cut silently. psycopg prepares a statement of the outbox once it
+#: has come five times; Django's own statements are never prepared.
 POSTGRESQL_OPTIONS = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -46,10 +46,10 @@ POSTGRESQL_OPTIONS = {
     "prepare_threshold": 5,
 }
 
-#: A request waits this long for a connection of the pool.
+#: How long a request waits for a connection of the pool.
 POOL_WAIT_SECONDS = 10
 
-#: A cache that does not answer must not hold up the request it was to speed up.
+#: A cache that does not answer must not delay a request for longer than this.
 CACHE_TIMEOUT_SECONDS = 2
 
 _ENCODE = (
@@ -71,7 +71,7 @@ _NOT_IN_URL = {
 def database(url: str, *, pool_size: int = 0) -> dict[str, Any]:
     """Return Django's settings of the database at `url`; a `pool_size` of 0 means no pool.
 
-    Raises ValueError with the cure: about the URL, or, when that is good, about the pool.
+    Raises ValueError with the cure. A mistake in the URL is reported before one in the pool.
     """
     if url == "sqlite://:memory:":
         raise ValueError(_NO_FILE)
@@ -111,7 +111,7 @@ def _postgresql(url: str) -> dict[str, Any]:
     if not config["NAME"]:
         raise ValueError("names no database: write postgresql://user:password@host:5432/orders.")
     options = POSTGRESQL_OPTIONS | config.get("OPTIONS", {})
-    # 0 is 'never' here, and 'at once' for psycopg.
+    # In DATABASE_URL 0 means never. For psycopg 0 means at once, and None means never.
     options["prepare_threshold"] = options["prepare_threshold"] or None
     return {
         "CONN_HEALTH_CHECKS": True,
@@ -122,7 +122,7 @@ def _postgresql(url: str) -> dict[str, Any]:
 
 
 def _pool(config: dict[str, Any], size: int) -> dict[str, Any]:
-    """Return what a pool changes: Django refuses one whose connections are also kept by the threads."""
+    """Return the settings that a pool changes. Django refuses a pool if the threads keep connections, too."""
     if is_sqlite(config):
         raise ValueError("needs PostgreSQL, but DATABASE_URL is a sqlite:// URL. Unset one of them.")
     if config["CONN_MAX_AGE"] not in (0, CONN_MAX_AGE_SECONDS):
@@ -158,7 +158,7 @@ def cache(url: str) -> dict[str, Any]:
     """Return Django's settings of the cache at `url`. Only redis:// and rediss:// need a server."""
     scheme = _scheme(url, CACHE_SCHEMES, "redis://localhost:6379/1")
     config = _parsed(Env.cache_url_config, url)
-    # django-environ writes them small for Django's Redis cache, which then overlooks KEY_PREFIX.
+    # django-environ writes the keys in lower case for Django's Redis cache, which then ignores KEY_PREFIX.
     config = {key.upper(): value for key, value in config.items()}
     if scheme == "dbcache" and not config["LOCATION"]:
         raise ValueError("names no table: write dbcache://cache_table.")
@@ -176,7 +176,7 @@ def is_sqlite(config: dict[str, Any]) -> bool:
 
 
 def create_directory(config: dict[str, Any]) -> None:
-    """Create the directory of a SQLite file, which SQLite would not; ValueError with the cure if it cannot be."""
+    """Create the directory of a SQLite file, because SQLite does not. Raises ValueError with the cure if that fails."""
     if is_sqlite(config):
         try:
             Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def _in_project(url: str) -> Path:
 
 
 def _split(url: str) -> SplitResult:
-    """Return the parts of `url`. What the parsers have to say about a bad one would show the password."""
+    """Return the parts of `url`. Raises our own ValueError: the parser's message would show the password."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""docs/settings.md and .env.example, written from the classes, so that they cannot say anything else."""
+"""Writes docs/settings.md and .env.example from the classes of settings."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -21,9 +21,9 @@ _PAGE = f"""\
      Change those, not this page. -->
 
 Every setting is an environment variable, in upper case. `.env` in the project's directory, or the file that ENV_FILE
-names, is read too; what stands in the environment goes before it. An empty variable counts as unset. A value that
-will not do, and a name that looks mistyped, is reported at the start with the cure, all of them together. `python
-manage.py config` shows what is in force and where it came from; secrets are never shown.
+names, is read too; the environment takes precedence over it. An empty variable counts as unset. When a process starts,
+it reports all wrong values and all names that look mistyped, each with the cure. `python manage.py config` shows the
+values in force and where each came from; secrets are never shown.
 
 Relative paths are relative to the project's directory.
 """

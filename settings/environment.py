@@ -13,11 +13,11 @@ from settings.errors import SettingsError, nearest
 
 PROCESS, FILE, DEFAULT = "environment", ".env", "default"
 
-#: How alike a name must be to count as a mistyped one. Names without a prefix share the environment with
-#: every other program of the machine, so they must be more alike.
+#: How similar to a known name another one must be to count as mistyped. Names without a prefix share the environment
+#: with every other program of the machine, so they must be more similar.
 _PREFIXED_CUTOFF, _PLAIN_CUTOFF = 0.8, 0.85
 
-#: Behind a prefix a short word is mistyped by a single letter: URI for URL.
+#: After a prefix a short word with one wrong letter counts as mistyped, too: URI for URL.
 _SHORT, _SHORT_CUTOFF = 4, 0.65
 
 
@@ -51,8 +51,8 @@ class Environment:
     def mistyped(self, known: Iterable[str], prefixes: Iterable[str]) -> Iterator[str]:
         """Yield a line for every variable that looks like one of `known`, but is not.
 
-        A name without a near match is somebody else's (Kubernetes sets REDIS_PORT, RabbitMQ's server
-        reads RABBITMQ_NODENAME) and left alone; in `.env`, which is ours, a known prefix is enough.
+        A name without a near match belongs to another program (Kubernetes sets REDIS_PORT, RabbitMQ's server reads
+        RABBITMQ_NODENAME) and is ignored. `.env` is ours alone: there, every unknown name with a known prefix counts.
         """
         real, known_prefixes = set(known), sorted(filter(None, prefixes))
         for name in sorted({*self.process, *self.file} - real):

@@ -1,7 +1,7 @@
-"""What is said about a mistake in the environment.
+"""The error about mistakes in the environment, and its words.
 
 SettingsError
-    One line per problem: which variable, its value (secrets masked), why it will not do, and the cure.
+    One line per problem: the variable, its value (secrets masked), why it is wrong, and the cure.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,8 +47,8 @@ def any_of(names: Iterable[str]) -> str:
 def describe(problem: Mapping[str, Any], value: str) -> str:
     """Say in a person's words what pydantic found wrong with `value`; the variable's name goes before it.
 
-    `problem` is one entry of `ValidationError.errors()`. A `ValueError` raised by a validator of ours
-    speaks for itself: its text is the predicate that follows `NAME='value'`.
+    `problem` is one entry of `ValidationError.errors()`. The text of a `ValueError` that a validator of ours raised
+    is returned as it is: it continues the sentence `NAME='value' …`.
     """
     context = problem.get("ctx", {})
     match problem["type"]:

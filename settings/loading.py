@@ -1,4 +1,4 @@
-"""Everything that Django's settings are made of, read at once so that all mistakes are told at once."""
+"""Reads all settings together, so that all mistakes are reported together."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -34,7 +34,7 @@ def load_service(
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
 ) -> Loaded[Profile]:
-    """Return all settings. All mistakes in their variables are raised as one SettingsError.
+    """Return all settings. Raises one SettingsError with all mistakes in their variables.
 
     `profile_class` finds a broker's class by name, or raises SettingsError. The other arguments are those of `load`.
     """

@@ -7,7 +7,7 @@ from pydantic import Secret
 MASK = "***"
 
 _HOST = r"(?:\[[^]@]*\]|[^:/?#@,]*)(?::\d{1,5})?"
-#: What may follow `scheme://` without an `@`. Anything else may be a password that has lost its host.
+#: What may follow `scheme://` without an `@`. Anything else may be a password whose host is missing.
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*(?=[/?#]|$)")
 _SECRET_OPTION = re.compile(r"(?i)([?&;][^=&;]*(?:password|passwd|secret|token|_key|apikey)[^=&;]*=)[^&;]*")
 
@@ -15,8 +15,8 @@ _SECRET_OPTION = re.compile(r"(?i)([?&;][^=&;]*(?:password|passwd|secret|token|_
 def mask_url(url: str) -> str:
     """Return `url`, or several joined by `;` or `,`, with passwords and secret options replaced by `***`.
 
-    Works on broken URLs too: everything up to the *last* `@` counts as credentials, since an unescaped `/`,
-    `#` or `?` in a password makes a URL parser see its tail as path. Rather mask too much than too little.
+    Works on broken URLs too: everything up to the *last* `@` counts as credentials, since an unescaped `/`, `#` or `?`
+    in a password makes a URL parser take the rest of it for the path. In doubt it masks too much, not too little.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:

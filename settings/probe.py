@@ -16,7 +16,8 @@ VARIABLE = "OUTBOX_HEARTBEAT_DIRECTORY"
 
 
 def find_fault(kind: str, directory: str) -> str:
-    """Why the process is not known to be alive; "" if it is. The file says for how many seconds a heartbeat is good."""
+    """Return what is wrong with the process; "" if it is alive. The file says how many seconds a heartbeat is good
+    for."""
     if not directory:
         return f"{VARIABLE} is not set: set it for the {kind} and for this command."
     file = Path(directory, kind)

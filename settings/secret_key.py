@@ -1,4 +1,4 @@
-"""SECRET_KEY: made for development, examined in production."""
+"""SECRET_KEY: generated in development, checked in production."""
 
 import os
 import re
@@ -18,7 +18,7 @@ _MAKE_ONE = "make one with: python -c 'import secrets; print(secrets.token_urlsa
 def kept_key(path: Path) -> str:
     """Return the key kept in `path`, making it on first use, so that sessions outlive a restart.
 
-    Web, worker and beat may start at once: the first to link its draft decides for all.
+    Web, worker and beat may start at the same moment: all of them use the key of the first one that links its draft.
     Raises OSError when the key can be neither read nor kept.
     """
     if not path.exists():

@@ -14,11 +14,10 @@ from settings.masking import SecretUrl
 from settings.secret_key import kept_key, require_strong
 from settings.variables import CommaList, DefaultText, OriginList, Seconds, Unit
 
-#: What ALLOWED_HOSTS is in development: this machine only.
+#: ALLOWED_HOSTS in development: this machine only.
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
-#: What a queue may be called on every broker; SQS is the strictest, and its
-#: prefix takes some of the 80 characters.
+#: Names of queues that work on every broker. SQS is the strictest: it takes 80 characters, prefix included.
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
@@ -36,7 +35,7 @@ class ServiceSettings(EnvSettings):
     """The service.
 
     Which broker carries the tasks, where the database is, how e-mail leaves. The defaults run on a laptop;
-    `ENVIRONMENT=production` asks for what must not be a default there.
+    `ENVIRONMENT=production` requires the values that must not be defaults there.
     """
 
     environment: Literal["development", "production"] = "development"
@@ -49,8 +48,8 @@ class ServiceSettings(EnvSettings):
     secret_key: Annotated[SecretStr, DefaultText("in development one is made and kept in var/secret_key")] = SecretStr(
         ""
     )
-    """Signs sessions and tokens: 50 random characters or more, the same in every process. Whoever knows it
-    can log in as anyone."""
+    """Signs sessions and tokens: 50 random characters or more, the same in every process. Anyone who
+    knows it can log in as any user."""
 
     allowed_hosts: Annotated[CommaList, DefaultText("localhost, 127.0.0.1 and [::1] in development")] = ()
     """Host names that the service answers to, without scheme and port; `.example.com` means its subdomains
@@ -64,11 +63,11 @@ class ServiceSettings(EnvSettings):
     """Which broker carries the tasks: `redis`, `rabbitmq` or `sqs`."""
 
     celery_broker_url: SecretUrl | None = None
-    """Takes the place of the broker's own URL (REDIS_URL, RABBITMQ_URL) and must agree with BROKER."""
+    """Overrides the broker's own URL (REDIS_URL, RABBITMQ_URL) and must agree with BROKER."""
 
     celery_result_backend: SecretUrl | None = None
-    """Where Celery stores what tasks return. Unset, `AsyncResult` is answered from the outbox, which knows how a task
-    ended but not what it returned."""
+    """Where Celery stores what tasks return. If unset, `AsyncResult` is answered from the outbox, which knows how a
+    task ended but not what it returned."""
 
     queues: CommaList = ("default",)
     """Queues that workers consume; tasks that name none go to the first. Letters, digits, `-` and `_`."""
@@ -79,8 +78,8 @@ class ServiceSettings(EnvSettings):
     prepared statements (PgBouncer before 1.24, pooling transactions), add `prepare_threshold=0`."""
 
     database_pool_size: Annotated[int, Unit("connections")] = Field(default=0, ge=0)
-    """The most PostgreSQL connections of one process, shared by its threads. 0: no pool, each thread keeps its
-    own."""
+    """The most PostgreSQL connections of one process, shared by its threads. 0: no pool; each thread keeps a connection
+    of its own."""
 
     email_url: SecretUrl = SecretUrl("consolemail://")
     """How e-mail leaves: `smtp://host:25`, `smtp+tls://user:password@host:587` (STARTTLS),
@@ -97,10 +96,10 @@ class ServiceSettings(EnvSettings):
     `filecache:///var/cache`, `dbcache://table` or `dummycache://`."""
 
     orders_report_email: str | None = None
-    """Who gets the daily summary of orders. Unset, none is sent."""
+    """E-mail address that gets the daily summary of orders. If unset, no summary is sent."""
 
     site_name: str = "Anybroker Orders"
-    """What the service calls itself in e-mails."""
+    """Name of the service in e-mails."""
 
     time_zone: str = "UTC"
     """Zone of dates in e-mails and of the hours in the schedule, as in `Europe/Berlin`."""
@@ -109,15 +108,15 @@ class ServiceSettings(EnvSettings):
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
         BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
     ] = "INFO"
-    """The least that is logged."""
+    """The lowest level that is logged."""
 
     trust_proxy_headers: bool = False
-    """Whether `X-Forwarded-Proto: https` is believed. Only behind a proxy that always sets it; anyone else
-    can forge it."""
+    """Whether `X-Forwarded-Proto: https` is believed. Set this only behind a proxy that always sets the header: without
+    one, any client can forge it."""
 
     @property
     def is_production(self) -> bool:
-        """Whether this is where customers are."""
+        """Whether ENVIRONMENT is `production`."""
         return self.environment == "production"
 
     @property

@@ -1,4 +1,4 @@
-"""Where the processes of one program (gunicorn's, a worker's pool) put their metrics together."""
+"""The directory in which the processes of one program (gunicorn's, a worker's pool) share their metrics."""
 
 import atexit
 import os
@@ -13,7 +13,7 @@ PREFIX = "anybroker-metrics-"
 
 
 def share_metrics() -> None:
-    """Make the directory, unless there is one. To be called before prometheus_client is imported, and before a fork."""
+    """Make the directory, unless there is one. Call this before prometheus_client is imported, and before a fork."""
     if VARIABLE in os.environ:
         return
     # Files in memory: each observation writes to them.
@@ -26,7 +26,7 @@ def share_metrics() -> None:
 
 
 def _remove_those_of_the_dead(home: Path) -> None:
-    """A program that was killed could not remove its own."""
+    """Remove the directories of programs that were killed."""
     for directory in home.glob(f"{PREFIX}*-*"):
         try:
             os.kill(int(directory.name.removeprefix(PREFIX).partition("-")[0]), 0)
@@ -37,5 +37,5 @@ def _remove_those_of_the_dead(home: Path) -> None:
 
 
 def _remove(directory: str, *, owner: int) -> None:
-    if os.getpid() == owner:  # and not a process that was forked off
+    if os.getpid() == owner:  # not in a process that was forked off
         shutil.rmtree(directory, ignore_errors=True)

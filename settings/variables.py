@@ -1,4 +1,4 @@
-"""What there is to say about one variable: its name, type, unit, default and meaning."""
+"""The description of one variable: its name, type, unit, default and meaning."""
 
 import re
 from collections.abc import Iterator
@@ -72,7 +72,7 @@ class Variable:
     field: str
     type: str
     default: str
-    #: The default put in words, because it depends on another variable: no value to copy.
+    #: Whether `default` is words, because it depends on another variable, and so no value to copy.
     default_in_words: bool
     description: str
     secret: bool
@@ -93,7 +93,7 @@ class Variable:
 
 
 def plain_text(value: Any) -> str:
-    """Return `value` as one would write it in `.env`, secrets included (SecretStr excepted)."""
+    """Return `value` as it is written in `.env`; a SecretUrl in full, a SecretStr masked."""
     match value:
         case None:
             return ""

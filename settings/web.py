@@ -1,4 +1,4 @@
-"""How the web server listens and how much it does at once; `gunicorn.conf.py` reads it."""
+"""How the web server listens, and how many requests it answers at once. `gunicorn.conf.py` reads this."""
 
 from typing import Annotated
 
@@ -25,4 +25,4 @@ class WebSettings(EnvSettings):
     """Requests that one process answers at a time."""
 
     graceful_stop_seconds: Count = 30
-    """How long the running requests may take to end once the server is told to stop."""
+    """How long running requests may take to finish after the server was told to stop."""

@@ -290,21 +290,6 @@ class TestTakeDue:
         assert take() == []
         assert row(claimed.id).last_error == ledger.EXPIRED
 
-    def test_it_looks_at_no_more_rows_than_it_takes(self) -> None:
-        """What is due must not cost by how much is stored: neither a sort nor a scan of the table."""
-        for _ in range(3):
-            add()
-        with CaptureQueriesContext(connection) as queries:
-            take()
-        explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
-            cursor.execute(f"{explain} {queries[0]['sql'].replace('%', '%%')}")
-            plan = "\n".join(str(line) for line in cursor.fetchall())
-        assert "outbox_due" in plan
-        assert not re.search(r"TEMP B-TREE|Sort|Seq Scan", plan)
-
 
 class TestInFlight:
     def test_what_is_published_counts_and_what_is_late_counts_as_overdue(self) -> None:
@@ -583,6 +568,11 @@ class TestRelease:
         ledger.begin(claims, lease_seconds=LEASE_SECONDS)
         assert ledger.renew(claims, lease_seconds=LEASE_SECONDS) == ledger.complete_all(claims, [0]) == set()
         assert state(claims[0].id) == State.PENDING
+
+    def test_what_has_begun_is_not_given_back(self) -> None:
+        claimed = start(max_attempts=1)
+        ledger.release([claimed])
+        assert (state(claimed.id), row(claimed.id).attempts) == (State.RUNNING, 1)
 
 
 DAYS = 86_400.0
@@ -907,6 +897,29 @@ class TestSettle:
         assert re.fullmatch(f"{when}attempt 2 failed after 0\\.0 s: It was killed: \\\\x00\\.", lines[1])
         assert re.fullmatch(f"{when}attempt 3 failed after 0\\.0 s: x+", lines[2])
         assert len(lines[2]) < 300
+
+    @pytest.mark.parametrize("relay_sees_it", [True, False])
+    def test_so_does_one_whose_lease_ended(self, relay_sees_it: bool) -> None:
+        first = start()
+        let_pass(LEASE_SECONDS + 1)
+        if relay_sees_it:
+            take()
+        again(first.id)
+        [line] = row(first.id).history.splitlines()
+        assert line.endswith(f" UTC attempt 1 lost: the lease of {WORKER} ended")
+
+    def test_what_was_never_begun_leaves_none(self) -> None:
+        [lost] = claim_all(publish())
+        let_pass(LEASE_SECONDS + 1)
+        claim_all(lost.id)
+        assert row(lost.id).history == ""
+
+    def test_success_of_what_was_thought_lost_and_expired_meanwhile_is_one_attempt(self) -> None:
+        claimed = start(expires=10)
+        let_pass(LEASE_SECONDS + 1)
+        assert take() == []
+        assert ledger.complete(claimed)
+        assert (state(claimed.id), row(claimed.id).attempts) == (State.DONE, 1)
 
     def test_of_a_long_history_the_end_is_kept(self) -> None:
         claimed = start(max_attempts=None)

@@ -17,15 +17,25 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from outbox import ledger
-from outbox.models import Message
-from tests.outbox_rows import ERROR, LEASE_SECONDS, LOST_AFTER_SECONDS, QUEUE, TASK, let_pass
+from outbox.ledger import Answer
+from outbox.models import Message, Pause
+from tests.outbox_rows import ERROR, LEASE_SECONDS, LOST_AFTER_SECONDS, QUEUE, TASK, WORKER, let_pass
 
 State = Message.State
 
 UNFINISHED = {State.PENDING, State.PUBLISHED, State.RUNNING}
 
+#: Where a worker's lease may be in force.
+HELD = {State.PUBLISHED, State.RUNNING}
+
 #: Finished messages are kept for so long. Not a multiple of the times below: nothing is on the edge.
 KEEP_SECONDS = 1005
+
+#: After so long every worker has refused it.
+GIVE_UP_SECONDS = 105
+
+#: How long a refused message waits.
+REFUSED_SECONDS = 10
 
 #: So few messages and claims at a time that events meet.
 FEW = 3
@@ -42,30 +52,56 @@ which = st.integers(0, FEW - 1)
 some = st.sets(which)
 
 
+#: What can be paused: the queue of all of them, and the task of some.
+pauses = st.sampled_from([(Pause.Kind.QUEUE, QUEUE), (Pause.Kind.TASK, TASK)])
+
+
 @dataclass
 class Row:
     """What the model knows of a message. Times are seconds since the machine was started."""
 
+    task: str
+    wanted: float
     due: float
     priority: int
     expires: float | None
     max_attempts: int | None
     occurrence: str | None
     state: str = State.PENDING
+    lease: UUID | None = None
+    begun: bool = False
     attempts: int = 0
     replayed_after: int = 0
     publishes: int = 0
     published: float = 0
+    refused: float | None = None
     finished: float = 0
     error: str = ""
+    lines: int = 0
+    """How many its history has."""
 
     @property
     def is_spent(self) -> bool:
         return self.max_attempts is not None and self.attempts - self.replayed_after >= self.max_attempts
 
-    def wait_from(self, now: float, due: float) -> None:
-        """Become pending."""
-        self.state, self.due, self.publishes = State.PENDING, due, 0
+    def count_attempt(self) -> None:
+        if not self.begun and self.state in UNFINISHED:
+            self.attempts += 1
+        self.begun = True
+
+    def wait_again(self) -> None:
+        """Become pending, since when it was before."""
+        self.state, self.due, self.publishes = State.PENDING, self.wanted, 0
+
+    def wait_until(self, due: float) -> None:
+        """Become pending anew."""
+        self.wanted, self.lease, self.refused = due, None, None
+        self.wait_again()
+
+    def fail(self, error: str) -> None:
+        self.count_attempt()
+        self.error, self.refused = error, None
+        self.lines += 1
 
     def finish(self, now: float, state: str, error: str = "") -> None:
         self.state, self.finished, self.error = state, now, error
@@ -75,19 +111,23 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         Message.objects.all().delete()
+        Pause.objects.all().delete()
         self.rows: dict[UUID, Row] = {}
         self.now = 0.0
         self.claims: list[ledger.Claim] = []
-        self.attempts_made: set[tuple[UUID, int]] = set()
+        self.unanswered: list[tuple[UUID, list[UUID]]] = []
+        """Claims whose answer was lost: the token and the ids."""
+        self.paused: set[tuple[str, str]] = set()
 
     # --- What happens -------------------------------------------------------------------------------------------------
 
     @initialize()
     def enqueue_the_first(self) -> None:
-        self.enqueue(0, 0, None, None, None)
+        self.enqueue(TASK, 0, 0, None, None, None)
 
     @precondition(lambda self: len(self.rows) < FEW)
     @rule(
+        task=st.sampled_from([TASK, "tests.other"]),
         priority=st.sampled_from([0, 0, 5]),
         countdown=waits,
         expires=st.sampled_from([None, None, 20, 60]),
@@ -95,18 +135,24 @@ class LedgerMachine(RuleBasedStateMachine):
         occurrence=st.sampled_from([None, None, None, "a", "b"]),
     )
     def enqueue(
-        self, priority: int, countdown: int, expires: int | None, max_attempts: int | None, occurrence: str | None
+        self,
+        task: str,
+        priority: int,
+        countdown: int,
+        expires: int | None,
+        max_attempts: int | None,
+        occurrence: str | None,
     ) -> None:
         id = ledger.enqueue(
-            TASK, [], {}, queue=QUEUE, priority=priority, countdown=countdown, expires=expires,
+            task, [], {}, queue=QUEUE, priority=priority, countdown=countdown, expires=expires,
             max_attempts=max_attempts, occurrence=occurrence,
         )  # fmt: skip
         same = [known for known, row in self.rows.items() if occurrence and row.occurrence == occurrence]
         if same:
             assert [id] == same
         else:
-            expiry = None if expires is None else self.now + expires
-            self.rows[id] = Row(self.now + countdown, priority, expiry, max_attempts, occurrence)
+            expiry, due = None if expires is None else self.now + expires, self.now + countdown
+            self.rows[id] = Row(task, due, due, priority, expiry, max_attempts, occurrence)
 
     @rule(seconds=st.sampled_from([10, 20, 2000]))
     def time_passes(self, seconds: int) -> None:
@@ -120,12 +166,16 @@ class LedgerMachine(RuleBasedStateMachine):
         taken = {each.id for each in ledger.take_due(QUEUE, limit=limit, lost_after_seconds=LOST_AFTER_SECONDS)}
         due = self.those(lambda row: row.state in {State.PENDING, State.RUNNING} and row.due <= self.now)
         died = set(Message.objects.filter(pk__in=due, state=State.DEAD).values_list("pk", flat=True))
-        self.check_choice(taken | died, due, limit, by=lambda row: (-row.priority, row.due))
+        # It may leave what is paused to those that resume it.
+        offered = {id for id in due if id in taken or not self.is_paused(self.rows[id])}
+        self.check_choice(taken | died, offered | died, limit, by=lambda row: (-row.priority, row.due))
         for id in taken | died:
             row = self.rows[id]
+            row.lines += row.state == State.RUNNING and row.begun
             if row.state == State.RUNNING and row.is_spent:
                 row.finish(self.now, State.DEAD, ledger.SPENT)
             elif row.expires is not None and row.expires <= self.now:
+                row.begun = False
                 row.finish(self.now, State.DEAD, ledger.EXPIRED)
             else:
                 row.state, row.published = State.PUBLISHED, self.now
@@ -149,7 +199,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def publishing_failed(self, ids: list[UUID]) -> None:
         ledger.put_back(ids)
         for row in self.published(ids):
-            row.wait_from(self.now, due=self.now)
+            row.wait_again()
 
     def a_relay_releases_what_the_broker_lost(self, limit: int) -> None:
         overdue = self.those(lambda row: row.state == State.PUBLISHED and row.due <= self.now)
@@ -159,7 +209,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert released == len(chosen)
         self.check_choice(chosen, overdue, limit, by=lambda row: row.published)
         for id in chosen:
-            self.rows[id].state, self.rows[id].due = State.PENDING, self.now
+            self.rows[id].state, self.rows[id].due = State.PENDING, self.rows[id].wanted
 
     def a_relay_finds_that_the_queue_is_long(self) -> None:
         overdue = self.those(lambda row: row.state == State.PUBLISHED and row.due <= self.now)
@@ -173,50 +223,119 @@ class LedgerMachine(RuleBasedStateMachine):
             if row.state == State.RUNNING:
                 row.due = max(row.due, self.now + LEASE_SECONDS)
 
-    @rule(after=after, place=which)
-    def a_relay_takes_and_a_broker_delivers(self, after: int, place: int) -> None:
+    @rule(after=after, places=some, answered=st.sampled_from([True] * 4 + [False]))
+    def a_relay_takes_and_a_broker_delivers(self, after: int, places: set[int], answered: bool) -> None:
         self.a_relay_takes(after, limit=FEW)
-        if self.rows:
-            self.a_broker_delivers(0, place, TASK)
+        self.a_broker_delivers(0, places, answered)
 
-    @precondition(lambda self: self.rows)
-    @rule(after=after, place=which, task=st.sampled_from([TASK] * 5 + ["another"]))
-    def a_broker_delivers(self, after: int, place: int, task: str) -> None:
+    @rule(after=after, places=some, answered=st.sampled_from([True] * 4 + [False]))
+    def a_broker_delivers(self, after: int, places: set[int], answered: bool) -> None:
+        """A worker claims what it was handed; the answer may be lost."""
         self.time_passes(after)
-        [id] = self.ids_at({place % len(self.rows)})
-        assert ledger.claim(uuid4(), task, lease_seconds=LEASE_SECONDS) is None
-        claim = ledger.claim(id, task, lease_seconds=LEASE_SECONDS)
-        row = self.rows[id]
-        if task != TASK or not self.may_run(row):
-            assert claim is None
-            return
-        row.state, row.due, row.publishes = State.RUNNING, self.now + LEASE_SECONDS, 0
-        row.attempts += 1
-        assert claim is not None
-        assert (claim.attempt, claim.retries) == (row.attempts, row.attempts - row.replayed_after - 1)
-        assert (id, claim.attempt) not in self.attempts_made, "two holders with the same fencing number"
-        self.attempts_made.add((id, claim.attempt))
-        self.claims.append(claim)
+        token, ids = uuid4(), self.ids_at(places)
+        claims = self.claim(token, ids)
+        if answered:
+            self.claims += claims
+            self.explain([*(set(ids) - {each.id for each in claims}), uuid4()])
+        else:
+            self.unanswered.append((token, ids))
+
+    @precondition(lambda self: self.unanswered)
+    @rule(after=after)
+    def a_worker_asks_again(self, after: int) -> None:
+        self.time_passes(after)
+        self.claims += self.claim(*self.unanswered.pop())
+
+    def claim(self, token: UUID, ids: list[UUID]) -> list[ledger.Claim]:
+        expected = {id for id in ids if id in self.rows and self.may_run(self.rows[id], token)}
+        claims = ledger.claim([*ids, uuid4()], token=token, worker=WORKER, lease_seconds=LEASE_SECONDS)
+        assert {each.id for each in claims} == expected
+        for each in claims:
+            row = self.rows[each.id]
+            assert (each.attempt, each.retries) == (row.attempts + 1, row.attempts - row.replayed_after)
+            assert (each.task, each.max_attempts, each.lease) == (row.task, row.max_attempts, token)
+            row.lines += row.state == State.RUNNING and row.begun
+            row.state, row.lease, row.begun = State.RUNNING, token, False
+            row.due, row.publishes = self.now + LEASE_SECONDS, 0
+        return claims
+
+    def explain(self, ids: list[UUID]) -> None:
+        expected: dict[UUID, Answer] = {}
+        for id in ids:
+            row = self.rows.get(id)
+            if row is not None and row.state in {State.PENDING, State.PUBLISHED}:
+                if row.expires is not None and row.expires <= self.now:
+                    row.finish(self.now, State.DEAD, ledger.EXPIRED)
+                    row.lease, row.begun = None, False
+                elif row.state == State.PUBLISHED and self.is_paused(row):
+                    row.wait_again()
+            if row is None:
+                expected[id] = Answer.UNKNOWN
+            else:
+                late = row.state == State.DEAD and row.error == ledger.EXPIRED
+                expected[id] = Answer.EXPIRED if late else Answer.DUPLICATE
+        assert ledger.explain(ids) == expected
+
+    @precondition(lambda self: self.claims)
+    @rule(after=after, places=st.sets(which, min_size=1))
+    def a_worker_begins(self, after: int, places: set[int]) -> None:
+        self.time_passes(after)
+        claims = self.claims_at(places)
+        ledger.begin(claims, lease_seconds=LEASE_SECONDS)
+        for each in claims:
+            if self.is_holder(each, HELD) and not self.rows[each.id].begun:
+                row = self.rows[each.id]
+                row.count_attempt()
+                row.state, row.due, row.refused = State.RUNNING, self.now + LEASE_SECONDS, None
 
     @precondition(lambda self: self.claims)
     @rule(after=after, places=st.sets(which, min_size=1))
     def a_worker_renews(self, after: int, places: set[int]) -> None:
         self.time_passes(after)
-        held = [self.claim_at(place) for place in places]
-        kept = ledger.renew(held, lease_seconds=LEASE_SECONDS)
-        ours = [claim.id for claim in held if self.is_holder(claim, {State.RUNNING, State.PUBLISHED})]
-        assert kept == set(ours)
+        claims = self.claims_at(places)
+        kept = ledger.renew(claims, lease_seconds=LEASE_SECONDS)
+        ours = {each.id for each in claims if self.is_holder(each, HELD)}
+        assert kept == ours
         for id in ours:
             self.rows[id].state, self.rows[id].due = State.RUNNING, self.now + LEASE_SECONDS
 
     @precondition(lambda self: self.claims)
-    @rule(place=which)
-    def a_worker_completes(self, place: int) -> None:
-        claim = self.claim_at(place)
-        settles = self.is_holder(claim, set(State))
-        assert ledger.complete(claim) is settles
-        if settles:
-            self.rows[claim.id].finish(self.now, State.DONE)
+    @rule(places=some, which=st.integers(0, 1))
+    def a_worker_gives_back(self, places: set[int], which: int) -> None:
+        claims = self.claims_at(places)
+        if which == 0:
+            ledger.release(claims)
+            for each in claims:
+                if self.is_holder(each, HELD) and not self.rows[each.id].begun:
+                    self.rows[each.id].lease = None
+                    self.rows[each.id].wait_again()
+        else:
+            self.a_worker_refuses(claims)
+
+    def a_worker_refuses(self, claims: list[ledger.Claim]) -> None:
+        ledger.refuse(claims, ["no"] * len(claims), worker=WORKER, give_up_days=GIVE_UP_SECONDS / 86_400)
+        for each in claims:
+            if not self.is_holder(each, {State.RUNNING}):
+                continue
+            row = self.rows[each.id]
+            row.attempts, row.begun, row.lease = row.attempts - row.begun, False, None
+            row.error, row.due = f"Refused by {WORKER}: no", self.now + REFUSED_SECONDS
+            if row.refused is not None and row.refused <= self.now - GIVE_UP_SECONDS:
+                row.finish(self.now, State.DEAD, row.error)
+            else:
+                row.state = State.PENDING
+            row.refused = self.now if row.refused is None else row.refused
+
+    @precondition(lambda self: self.claims)
+    @rule(places=st.sets(which, min_size=1))
+    def a_worker_completes(self, places: set[int]) -> None:
+        claims = self.claims_at(places)
+        ours = {each.id for each in claims if self.is_holder(each, set(State))}
+        assert ledger.complete_all(claims, [1.0] * len(claims)) == ours
+        for id in ours:
+            self.rows[id].count_attempt()
+            self.rows[id].refused = None
+            self.rows[id].finish(self.now, State.DONE)
 
     @precondition(lambda self: self.claims)
     @rule(place=which, countdown=waits, max_attempts=st.sampled_from([0, 0, 1, 4]))
@@ -224,16 +343,32 @@ class LedgerMachine(RuleBasedStateMachine):
         claim = self.claim_at(place)
         settles = self.is_holder(claim, UNFINISHED)
         assert ledger.retry(claim, error=ERROR, countdown=countdown, max_attempts=max_attempts) is settles
-        if not settles:
-            return
-        row = self.rows[claim.id]
-        row.error = ERROR
-        if row.max_attempts is not None:
-            row.max_attempts = max(row.max_attempts, max_attempts)
-        if row.is_spent:
-            row.finish(self.now, State.DEAD, ERROR)
-        else:
-            row.wait_from(self.now, due=self.now + countdown)
+        if settles:
+            row = self.rows[claim.id]
+            if row.max_attempts is not None:
+                row.max_attempts = max(row.max_attempts, max_attempts)
+            self.row_is_tried_again(row, ERROR, self.now + countdown)
+
+    @precondition(lambda self: self.claims)
+    @rule(place=which)
+    def a_worker_is_cut_short(self, place: int) -> None:
+        claim = self.claim_at(place)
+        settles = self.is_holder(claim, UNFINISHED)
+        assert ledger.cut_short(claim, error=ERROR, seconds=1) is settles
+        if settles:
+            row, pause = self.rows[claim.id], min(2**claim.retries, 60) if claim.retries else 0
+            self.row_is_tried_again(row, ERROR, self.now + pause)
+            if row.state == State.DEAD:
+                row.error = f"{ERROR} {ledger.SPENT}"
+            # The pause is no multiple of 10 s: until it is over nothing happens.
+            self.time_passes((pause + 9) // 10 * 10)
+
+    def row_is_tried_again(self, row: Row, error: str, due: float) -> None:
+        row.fail(error)
+        is_spent = row.is_spent
+        row.wait_until(due)
+        if is_spent:
+            row.finish(self.now, State.DEAD, error)
 
     @precondition(lambda self: self.claims)
     @rule(place=which)
@@ -242,7 +377,17 @@ class LedgerMachine(RuleBasedStateMachine):
         settles = self.is_holder(claim, UNFINISHED)
         assert ledger.fail(claim, error=ERROR) is settles
         if settles:
+            self.rows[claim.id].fail(ERROR)
             self.rows[claim.id].finish(self.now, State.DEAD, ERROR)
+
+    @rule(what=pauses)
+    def someone_pauses_or_resumes(self, what: tuple[str, str]) -> None:
+        kind, name = what
+        if what in self.paused:
+            Pause.objects.filter(kind=kind, name=name).delete()
+        else:
+            Pause.objects.create(kind=kind, name=name, by="ada")
+        self.paused ^= {what}
 
     @rule(which=st.integers(0, 4), places=some, limit=limits)
     def someone_decides(self, which: int, places: set[int], limit: int) -> None:
@@ -259,20 +404,24 @@ class LedgerMachine(RuleBasedStateMachine):
         dead = [row for row in self.known(ids) if row.state == State.DEAD]
         assert ledger.replay(ids, by="ada") == len(dead)
         for row in dead:
-            row.wait_from(self.now, due=self.now)
-            row.expires, row.replayed_after = None, row.attempts
+            row.wait_until(self.now)
+            row.expires, row.replayed_after, row.begun = None, row.attempts, False
+            row.lines += 1
 
     def someone_discards(self, ids: list[UUID]) -> None:
         open = [row for row in self.known(ids) if row.state in {State.DEAD, State.PENDING, State.PUBLISHED}]
         assert ledger.discard(ids, by="ada") == len(open)
         for row in open:
             row.finish(self.now, State.DISCARDED, row.error)
+            row.lease = None
+            row.lines += 1
 
     def someone_republishes(self) -> None:
         published = list(self.published(self.rows))
         assert ledger.republish(by="me") == len(published)
         for row in published:
-            row.wait_from(self.now, due=self.now)
+            row.wait_again()
+            row.lines += 1
 
     def old_ones_are_pruned(self, limit: int) -> None:
         begin = self.now - KEEP_SECONDS
@@ -294,18 +443,34 @@ class LedgerMachine(RuleBasedStateMachine):
             message = stored[id]
             assert (message.state, message.attempts, message.last_error) == (row.state, row.attempts, row.error)
             assert (message.max_attempts, message.replayed_after) == (row.max_attempts, row.replayed_after)
+            assert (message.lease, message.begun_at is not None) == (row.lease, row.begun)
             assert (message.finished_at is None) is (row.state in UNFINISHED)
+            assert (message.refused_at is None) is (row.refused is None)
+            assert len(message.history.splitlines()) == row.lines, message.history
             if row.state in UNFINISHED:
                 assert message.publishes == row.publishes
 
     @invariant()
     def what_is_unfinished_will_be_due(self) -> None:
         """Nothing can get lost: a message that is neither finished nor due has a time at which it will be."""
-        times = Message.objects.filter(finished_at=None).values_list("pk", "due_at")
+        times = Message.objects.filter(finished_at=None).values_list("pk", "due_at", "wanted_at")
         if times:
             base = self.clock()
-            for id, due_at in times:
-                assert (due_at - base).total_seconds() == pytest.approx(self.rows[id].due - self.now, abs=9)
+            for id, due_at, wanted_at in times:
+                row = self.rows[id]
+                assert (due_at - base).total_seconds() == pytest.approx(row.due - self.now, abs=9)
+                assert (wanted_at - base).total_seconds() == pytest.approx(row.wanted - self.now, abs=9)
+
+    @invariant()
+    def what_is_offered_can_be_claimed(self) -> None:
+        """Nothing can get stuck: what is out of attempts is dead, or runs until it is."""
+        for row in self.rows.values():
+            assert not (row.is_spent and row.state in {State.PENDING, State.PUBLISHED})
+
+    @invariant()
+    def what_was_claimed_and_not_begun_has_used_no_attempt(self) -> None:
+        for row in self.rows.values():
+            assert not (row.state == State.RUNNING and not row.begun and row.is_spent)
 
     # --- The model ----------------------------------------------------------------------------------------------------
 
@@ -320,6 +485,10 @@ class LedgerMachine(RuleBasedStateMachine):
         """One of the last claims; its holder may have settled it or lost it long ago."""
         return self.claims[max(-1 - place, -len(self.claims))]
 
+    def claims_at(self, places: Iterable[int]) -> list[ledger.Claim]:
+        """Of one message only one of them, as in a worker."""
+        return list({each.id: each for each in map(self.claim_at, places)}.values())
+
     def those(self, condition: Callable[[Row], bool]) -> list[UUID]:
         return [id for id, row in self.rows.items() if condition(row)]
 
@@ -329,13 +498,18 @@ class LedgerMachine(RuleBasedStateMachine):
     def published(self, ids: Iterable[UUID]) -> list[Row]:
         return [row for row in self.known(ids) if row.state == State.PUBLISHED]
 
-    def may_run(self, row: Row) -> bool:
+    def is_paused(self, row: Row) -> bool:
+        return (Pause.Kind.QUEUE, QUEUE) in self.paused or (Pause.Kind.TASK, row.task) in self.paused
+
+    def may_run(self, row: Row, token: UUID) -> bool:
         is_offered = row.state == State.PUBLISHED or (row.state in UNFINISHED and row.due <= self.now)
-        return is_offered and not row.is_spent and (row.expires is None or row.expires > self.now)
+        is_mine = row.state == State.RUNNING and row.lease == token
+        is_over = row.is_spent or (row.expires is not None and row.expires <= self.now)
+        return (is_offered or is_mine) and not is_over and not self.is_paused(row)
 
     def is_holder(self, claim: ledger.Claim, states: Iterable[str]) -> bool:
         row = self.rows.get(claim.id)
-        return row is not None and row.attempts == claim.attempt and row.state in states
+        return row is not None and row.lease == claim.lease and row.state in states
 
     def check_choice(
         self, chosen: Iterable[UUID], candidates: Iterable[UUID], limit: int, *, by: Callable[[Row], Any]

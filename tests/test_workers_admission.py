@@ -19,7 +19,7 @@ TASKS = {TASK: SimpleNamespace(durable=True), STRAIGHT: SimpleNamespace(durable=
 
 def message(body: bytes = b"[[], {}, {}]", **headers: Any) -> BrokerMessage:
     given = {**TaskMessage(uuid4(), TASK).headers, **headers}
-    return BrokerMessage(headers=given, body=body, content_type="application/json", content_encoding="utf-8")
+    return BrokerMessage(headers=given, body=body, content_type="application/json", content_encoding="utf-8")  # type: ignore[arg-type]
 
 
 def straight(body: bytes = b"[[], {}, {}]", **headers: Any) -> BrokerMessage:

@@ -26,7 +26,8 @@ from outbox import instruments, lease
 from outbox.ledger import Claim
 from workers import pool
 from workers.admission import admit
-from workers.bookkeeper import Bookkeeper, Delivery
+from workers.answers import Delivery
+from workers.bookkeeper import Bookkeeper
 from workers.exits import end_process, end_soon
 from workers.requests import start
 from workers.watchdog import Watchdog

@@ -18,9 +18,10 @@ KEPT_BYTES = 64 * 1024
 
 def keep(message: BrokerMessage, reason: str) -> None:
     """Store what the broker handed out. Raises `django.db.Error`: then it must not be acknowledged."""
-    queue = str((message.delivery_info or {}).get("routing_key") or "")
+    delivery = message.delivery_info if isinstance(message.delivery_info, dict) else {}
+    queue = str(delivery.get("routing_key") or "")
     # What a broker or kombu adds when it delivers the message once more would make another message of it.
-    headers = {name: each for name, each in message.headers.items() if name != "redelivered" and name[:2] != "x-"}
+    headers = {name: each for name, each in message.headers.items() if name != "redelivered" and str(name)[:2] != "x-"}
     keep_raw(raw_bytes(message.body), reason, queue=queue, headers=repr(headers) if headers else "")
 
 

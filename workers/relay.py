@@ -1,72 +1,68 @@
-"""The relay: due rows -> broker.
-
-A look at a queue: how much of it is in flight -> release what the broker has lost -> mark a batch as published ->
-publish it. Marked before published: a relay that dies in between delays a message, never loses it.
-"""
+"""The relay: due rows -> broker, queue by queue. A queue that fails stops no other; see `lane.py`."""
 
 import fcntl
 import logging
-import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.db import Error, connection
 
 from brokers import BrokerProfile
-from brokers.errors import BrokerError, PublishError
-from brokers.wire import TaskMessage
+from brokers.errors import BrokerError
 from outbox import instruments, ledger
 from outbox.heartbeat import Heart
 from outbox.sql import is_postgresql
 from settings.outbox import OutboxSettings
+from workers.lane import FIRST_BACKOFF_SECONDS, Lane
+from workers.news import read_news
 
 logger = logging.getLogger(__name__)
 
-#: How long the relay waits before it tries a broker or database again that was away: doubling between these.
-FIRST_BACKOFF_SECONDS, LAST_BACKOFF_SECONDS = 0.25, 5.0
+#: How often the relay asks which tasks live workers know and what is paused.
+NEWS_SECONDS = 1.0
+
+#: An error that lasts is said again after so long.
+REMIND_SECONDS = 60.0
 
 
 class SecondRelayError(Exception):
     """Raised when a relay starts beside another one on SQLite."""
 
 
-@dataclass
 class Relay:
     """Publishes what is due in `queues` until told to stop."""
 
-    profile: BrokerProfile
-    queues: Sequence[str]
-    options: OutboxSettings
-    stopped: threading.Event = field(default_factory=threading.Event)
-    _prepared: bool = False
+    def __init__(self, profile: BrokerProfile, queues: Sequence[str], options: OutboxSettings) -> None:
+        self.profile = profile
+        self.queues = queues
+        self.options = options
+        self.stopped = threading.Event()
+        self.lanes = [Lane(queue, profile, options) for queue in queues]
+        self._heart = Heart("relay", every_seconds=options.heartbeat_seconds)
+        self._news_at = 0.0
+        self._answered_at = time.monotonic()
+        self._said: dict[str, float] = {}
 
     def run(self) -> None:
         """Look at every queue again and again; return once `stopped` is set and the batch in hand is published."""
-        heart = Heart("relay", every_seconds=self.options.heartbeat_seconds)
         instruments.started("relay")
         pause_seconds = self.options.busy_sleep_seconds
-        backoff_seconds = FIRST_BACKOFF_SECONDS
         while not self.stopped.is_set():
             try:
-                heart.beat(queues=list(self.queues), broker=self.profile.name)
+                self._try("The heartbeat", self._beat)
                 published = self.look_at_all()
-            except BrokerError as error:
-                self._prepared = False
-                logger.warning("%s What is due waits in the database. Trying again.", error)
             except Error as error:
-                self._wait_for_database(error, heart)
-            else:
-                pause_seconds = self._pause_after(published, pause_seconds)
-                backoff_seconds = FIRST_BACKOFF_SECONDS
-                self.stopped.wait(pause_seconds)
+                self._wait_for_database(error)
                 continue
-            self.stopped.wait(backoff_seconds * random.uniform(0.5, 1))  # noqa: S311
-            backoff_seconds = min(backoff_seconds * 2, LAST_BACKOFF_SECONDS)
-        heart.stop()
+            pause_seconds = self._pause_after(published, pause_seconds)
+            self.stopped.wait(pause_seconds)
+        self._heart.stop()
+
+    def _beat(self) -> None:
+        self._heart.beat(queues=list(self.queues), broker=self.profile.name)
 
     def _pause_after(self, published: int, last_pause_seconds: float) -> float:
         """How long to sleep after a look: not at all if it found a full batch, ever longer if it found nothing."""
@@ -76,75 +72,102 @@ class Relay:
         return busy if published else min(max(last_pause_seconds, busy) * 1.5, idle)
 
     def look_at_all(self) -> int:
-        """Look at each queue once; return how many messages were published."""
-        if not self._prepared:
-            self.profile.prepare(self.queues)
-            self._prepared = True
-        return sum(self.look_at(queue) for queue in self.queues)
+        """Look once at each queue whose turn it is; return how many messages were published.
 
-    def look_at(self, queue: str) -> int:
-        """Publish one batch of what is due in `queue`; return how many messages that were.
-
-        Raises BrokerError, with what could not be published due again.
+        What a queue fails of is in its lane's `error`. Raises `django.db.Error` if the database is away.
         """
-        in_flight = ledger.count_in_flight(queue)
-        if in_flight.overdue:
-            in_flight = self._judge_overdue(queue, in_flight)
-        room = self.options.max_in_flight - in_flight.published
-        if room <= 0:
-            return 0
-        messages = ledger.take_due(
-            queue,
-            limit=min(room, self.options.batch_size),
-            lost_after_seconds=self.options.lost_after_seconds,
-        )
-        if messages:
-            self._publish(queue, messages)
-        return len(messages)
+        if time.monotonic() >= self._news_at:
+            self._try("What is paused and what workers know", self._read_news)
+            self._news_at = time.monotonic() + NEWS_SECONDS
+        published = sum(self._look_at(lane) for lane in self.lanes if lane.is_ready)
+        self._answered_at = time.monotonic()
+        return published
 
-    def _judge_overdue(self, queue: str, in_flight: ledger.InFlight) -> ledger.InFlight:
-        """Release as many overdue messages as the broker no longer has: a long queue is not a lost one."""
-        waiting = self.profile.depth(queue).waiting
-        # Counted before and after: what was claimed, or published by another relay, while we asked is not missing.
-        after = ledger.count_in_flight(queue)
-        missing = min(min(in_flight.published, after.published) - waiting, after.overdue)
-        released = ledger.release_lost(queue, limit=missing) if missing > 0 else 0
-        if released:
-            logger.warning("%d messages of %s seem lost: publishing them again", released, queue)
-        ledger.postpone_overdue(queue, seconds=self.options.lost_after_seconds)
-        return ledger.InFlight(after.published - released, 0)
+    def _read_news(self) -> None:
+        news = read_news(self.queues)
+        for lane in self.lanes:
+            lane.hear(news.runnable[lane.queue], paused=lane.queue in news.paused_queues)
 
-    def _publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
+    def _look_at(self, lane: Lane) -> int:
         try:
-            with instruments.publishing(queue, messages):
-                self.profile.publish(queue, messages)
-        except PublishError as error:
-            ledger.put_back(error.unpublished)
-            raise
-        except BaseException:
-            # Whatever it was (a bug, Ctrl-C): a message that may not have been published must be due again.
-            ledger.put_back(message.id for message in messages)
-            raise
+            published = lane.look()
+        except BrokerError as error:
+            lane.fail(error)
+            self._say(f"{error} What is due waits in the database. Trying again.")
+            return 0
+        except Error as error:
+            raise_if_lost(error)
+            lane.fail(error)
+            self._say(f"Queue {lane.queue}: {describe(error)} What is due waits. Trying again.")
+            return 0
+        if lane.error:
+            lane.recover()
+            logger.info("Publishing %s again", lane.queue)
+            if not any(each.error for each in self.lanes):
+                self._said.clear()
+        return published
 
-    def _wait_for_database(self, error: Error, heart: Heart) -> None:
+    def _try(self, what: str, attempt: Callable[[], None]) -> None:
+        """Do what publishing does not depend on. Raises `django.db.Error` if the database is away."""
+        try:
+            attempt()
+        except Error as error:
+            raise_if_lost(error)
+            self._say(f"{what}: {describe(error)} Trying again.")
+
+    def _say(self, text: str) -> None:
+        """Log a warning, but not the same one for each queue and each look."""
+        now = time.monotonic()
+        self._said = {said: at for said, at in self._said.items() if now - at < REMIND_SECONDS}
+        if text not in self._said:
+            self._said[text] = now
+            logger.warning("%s", text)
+
+    def _wait_for_database(self, error: Error) -> None:
         """Wait until the database answers again, and let what runs report before it counts as lost."""
         logger.warning("The database does not answer: %s Trying again.", str(error).strip())
-        connection.close()
-        while not self.stopped.wait(FIRST_BACKOFF_SECONDS):
-            heart.touch()
+        while not self.stopped.is_set():
+            connection.close()
+            self._heart.touch()
             try:
-                ledger.extend_leases(self.options.lease_seconds)
+                # While the database was away for less than that, nobody has missed more than one renewal.
+                if time.monotonic() - self._answered_at > self.options.renew_seconds:
+                    ledger.extend_leases(self.options.lease_seconds)
+                else:
+                    connection.ensure_connection()
             except Error:
-                connection.close()
+                self.stopped.wait(FIRST_BACKOFF_SECONDS)
             else:
+                self._answered_at = time.monotonic()
+                logger.info("The database answers again")
                 return
 
 
+def raise_if_lost(error: Error) -> None:
+    """Raise `error` if the connection to the database was lost with it: then it has to be waited for."""
+    if not connection.is_usable():
+        raise error
+
+
+def describe(error: Error) -> str:
+    """What went wrong in the database, in a line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "statement timeout" in text:
+        return f"A statement timed out ({text})."
+    return f"The database refused a statement ({text})."
+
+
 def drain(relay: Relay, *, deadline_seconds: float = 60) -> int:
-    """Publish until nothing is due or a queue's window is full; return how many messages that were."""
+    """Publish until nothing is due or a queue's window is full; return how many messages that were.
+
+    Raises the error of a queue that could not be published, once the others have been.
+    """
     total, deadline = 0, time.monotonic() + deadline_seconds
     while time.monotonic() < deadline and (published := relay.look_at_all()):
         total += published
+    for lane in relay.lanes:
+        if lane.error:
+            raise lane.error
     return total
 
 

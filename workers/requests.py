@@ -9,9 +9,9 @@ from weakref import ref
 
 from celery import current_app, signals
 from celery.app import trace
-from celery.exceptions import Terminated, TimeLimitExceeded
+from celery.exceptions import TaskRevokedError, Terminated, TimeLimitExceeded
 from celery.worker.request import Request
-from celery.worker.state import task_reserved
+from celery.worker.state import task_ready, task_reserved
 from kombu.message import Message as BrokerMessage
 
 from brokers.wire import TaskMessage
@@ -57,7 +57,10 @@ class LedgerRequest(Request):
         return args, kwargs
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
-        self.bookkeeper.handed(self.claim)
+        if not self.bookkeeper.handed(self.claim):
+            # It has been given back, or its lease was lost while it waited: another attempt may run by now.
+            task_ready(self)
+            raise TaskRevokedError(self.id)
         hard, soft = self.time_limits
         result = pool.apply_async(
             run_in_pool,
@@ -132,6 +135,7 @@ def start(claim: Claim, message: BrokerMessage, consumer: Any) -> None:
         context = {"id": request.id, "name": request.name, "args": "", "kwargs": "", "eta": None}
         logger.info(trace.LOG_RECEIVED, context, extra={"data": context})
     if request.revoked():
+        consumer.bookkeeper.settle(claim, Outcome(Kind.DEAD, error="It was revoked."))
         return
     signals.task_received.send(sender=consumer, request=request)
     request.send_event("task-received", name=request.name, retries=claim.retries)

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from celery import Celery
 from celery.worker import state
 from django.conf import settings
 from django.db import Error, connection
@@ -75,6 +76,7 @@ class Watchdog(threading.Thread):
         running = [request.id for request in tuple(state.active_requests)]
         self.heart.beat(
             queues=queues,
+            tasks=known_tasks(self.consumer.app),
             broker=settings.BROKER_PROFILE.name,
             pool=self.consumer.pool.__class__.__module__.rpartition(".")[2],
             connected=bool(self.consumer.connection),
@@ -102,3 +104,8 @@ class Watchdog(threading.Thread):
             # Nobody hears anything from a broker that is away. Once it is back the worker has its time again.
             self.heard()
             return False
+
+
+def known_tasks(app: Celery) -> list[str]:
+    """The durable tasks that a worker of `app` can run: the relay publishes no other to it."""
+    return sorted(name for name, task in app.tasks.items() if getattr(task, "durable", False))

@@ -1,1 +1,1 @@
-"""How the API behaves, whatever it is about: errors, limits, what it reads, how it is described."""
+"""The parts of the API that do not depend on the business: errors, limits, parsers, tokens, description."""

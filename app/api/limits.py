@@ -14,12 +14,12 @@ from app.api.throttling import count, report
 
 logger = logging.getLogger(__name__)
 
-#: Where passwords are tried.
+#: Addresses at which passwords can be tried.
 LOGIN_ADDRESSES = frozenset({"/auth/login/", "/auth/token/", "/auth/jwt/", "/admin/login/"})
 
 
 class ThrottleMiddleware:
-    """Counts logins before, and other requests after their transaction."""
+    """Counts logins before their transaction, and other requests after it."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -32,7 +32,7 @@ class ThrottleMiddleware:
             for key, limit in getattr(request, "to_report", ()):
                 report(key, limit)
         except DatabaseError as error:
-            # What was asked for is done and committed: the answer must not be lost for the sake of a count.
+            # The request has been committed. A failed count must not lose its answer.
             logger.warning("A request was not counted: %s", error)
         return response
 

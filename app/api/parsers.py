@@ -12,9 +12,9 @@ TOO_DEEP = f"JSON parse error - nested more than {MAX_LEVELS} levels deep."
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON in UTF-8 (RFC 8259 knows no other charset) that is nested no deeper than anything here needs.
+    """Reads JSON in UTF-8 (RFC 8259 allows no other charset) with at most MAX_LEVELS levels.
 
-    A deep document would otherwise end in a RecursionError, here or wherever it is walked through later.
+    A deeper document could cause a RecursionError, here or in code that reads it later.
     """
 
     def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None) -> Any:

@@ -1,7 +1,7 @@
-"""Errors as problem details (RFC 9457, `application/problem+json`), wherever they come from.
+"""Answers all errors as problem details (RFC 9457, `application/problem+json`).
 
-REST framework's own errors pass through `describe_exception`; everything else that Django answers with a page of HTML
-(an unknown address, a refused host, a bug) passes through `ProblemMiddleware`. A browser still gets pages.
+`describe_exception` handles the errors of REST framework. `ProblemMiddleware` handles the errors that Django would
+answer with a page of HTML: an unknown address, a refused host, a bug. A browser still gets pages.
 
     {"type": "about:blank", "title": "Bad Request", "status": 400, "code": "invalid",
      "detail": "The request is not valid: see `errors`.",
@@ -23,7 +23,7 @@ from rest_framework.views import exception_handler
 
 CONTENT_TYPE = "application/problem+json"
 
-#: What a client may do about an answer that Django gave without a reason.
+#: What went wrong and what the client can do, where Django gives no reason.
 DETAILS = {
     400: "The request is malformed, or names a host that is not served here.",
     403: "The request is refused.",
@@ -40,14 +40,14 @@ Path = tuple[str | int, ...]
 
 
 def problem(status: int, detail: str, *, code: str | None = None, **members: Any) -> dict[str, Any]:
-    """Return a problem's members. `code` is for programs; it is the status in words unless told otherwise."""
+    """Return the members of a problem. `code` is for programs; by default it is the status in words."""
     title = HTTPStatus(status).phrase
     code = code or title.lower().replace(" ", "_").replace("-", "_")
     return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, **members}
 
 
 def describe_exception(error: Exception, context: dict[str, Any]) -> Response | None:
-    """REST framework's EXCEPTION_HANDLER: answer what it knows as a problem; leave the rest to Django."""
+    """REST framework's EXCEPTION_HANDLER: answer its own errors with a problem; leave all others to Django."""
     response = exception_handler(error, context)
     if response is None:
         return None
@@ -60,7 +60,7 @@ def describe_exception(error: Exception, context: dict[str, Any]) -> Response | 
         first = found[0][1]
         body = problem(response.status_code, str(first), code=first.code)
     response.data = body
-    # Not known yet if the error is that nothing acceptable could be rendered: the first renderer is taken then.
+    # There is none yet if the client accepts nothing that we render; then the first renderer is used.
     renderer = getattr(request, "accepted_renderer", None)
     if renderer is None or renderer.format == "json":
         response.content_type = CONTENT_TYPE
@@ -68,7 +68,7 @@ def describe_exception(error: Exception, context: dict[str, Any]) -> Response | 
 
 
 def _flatten(detail: Any, path: Path = ()) -> Iterator[tuple[Path, ErrorDetail]]:
-    """Yield every error in REST framework's nested lists and dictionaries, and the path to what it is about."""
+    """Yield every error in REST framework's nested lists and dictionaries, with the path to the field."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             yield from _flatten(value, (*path, key))
@@ -87,7 +87,7 @@ def _located(error: ErrorDetail, path: Path, method: str) -> dict[str, str]:
 
 
 class ProblemMiddleware:
-    """Answers with a problem where Django would send a page of HTML to a client that did not ask for one."""
+    """Answers with a problem where Django would send a page of HTML to a client that is no browser."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -106,7 +106,7 @@ class ProblemMiddleware:
         return answer
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Say 'later' when it is the database that fails: down, being restarted, or locked for too long."""
+        """Answer 503 when the database fails: it is down, being restarted, or locked for too long."""
         if not isinstance(error, OperationalError | InterfaceError) or _wants_pages(request):
             return None
         response = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, DETAILS[503])
@@ -119,9 +119,9 @@ def problem_response(status: int, detail: str) -> HttpResponse:
 
 
 def _is_too_large(request: HttpRequest) -> bool:
-    """Whether the body exceeds the limit, which Django knows but REST framework's parsers do not ask for.
+    """Whether the body exceeds Django's limit. REST framework's parsers do not check it.
 
-    A body that does not say how long it is (chunked) is never read: to Django's WSGI handler it is empty.
+    A body without Content-Length (chunked) is never read: Django's WSGI handler takes it for empty.
     """
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     length = request.headers.get("Content-Length", "")
@@ -133,5 +133,5 @@ def _is_page(response: HttpResponse) -> bool:
 
 
 def _wants_pages(request: HttpRequest) -> bool:
-    """Whether the client is a person with a browser; one that takes anything (curl) is not."""
+    """Whether the client is a browser. A client that accepts anything, such as curl, is not."""
     return request.get_preferred_type(["application/json", "text/html"]) == "text/html"

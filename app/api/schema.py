@@ -1,4 +1,4 @@
-"""The OpenAPI description: REST framework knows the routes and bodies; what every route has in common is added here."""
+"""The OpenAPI description. drf-spectacular finds routes and bodies; this adds what all routes have in common."""
 
 from typing import Any, Literal
 
@@ -50,11 +50,11 @@ class ProblemSerializer(serializers.Serializer):
     status = serializers.IntegerField(min_value=400, max_value=599)
     code = serializers.CharField(help_text="What went wrong, for programs.")
     detail = serializers.CharField(help_text="What went wrong, for people.")
-    # The name is that of a property of serializers, which no answer needs.
+    # `errors` is also a property of serializers; an answer does not need that one.
     errors = ProblemErrorSerializer(many=True, required=False, help_text="One by one.")  # type: ignore[assignment]
 
 
-#: Of the views that are not ours.
+#: Summaries of views that are not ours.
 SUMMARIES = {
     "/auth/jwt/": "Log in: get an access and a refresh token",
     "/auth/jwt/refresh/": "Get new tokens for a refresh token, which is good once",
@@ -80,7 +80,7 @@ PROBLEMS = {
 
 
 class ServiceSchema(AutoSchema):
-    """Documents the problems that any request like this one may be answered with, unless the view documents its own."""
+    """Adds the problems that any request like this one may be answered with, unless the view documents its own."""
 
     def _get_response_bodies(self, direction: Literal["request", "response"] = "response") -> Any:
         responses = super()._get_response_bodies(direction)
@@ -102,10 +102,10 @@ class ServiceSchema(AutoSchema):
             bounds = {"minItems": None if field.allow_empty else 1, "maxItems": getattr(field, "max_length", None)}
             schema |= {name: bound for name, bound in bounds.items() if bound is not None}
         if direction == "request" and schema and _needs_more_than_spaces(field):
-            # Python counts four control characters among the spaces that it strips; regular expressions do not.
+            # Python strips four control characters as spaces; regular expressions do not count them as spaces.
             schema.setdefault("pattern", r"[^\s\x1c-\x1f]")
         if isinstance(field, serializers.DecimalField) and field.max_digits and field.decimal_places:
-            # No amount here is below zero, and an empty one is none.
+            # No amount is below zero, and an empty text is no amount.
             whole = field.max_digits - field.decimal_places
             schema["pattern"] = rf"^\d{{1,{whole}}}(\.\d{{1,{field.decimal_places}}})?$"
         return schema
@@ -113,7 +113,7 @@ class ServiceSchema(AutoSchema):
     def _get_parameters(self) -> Any:
         parameters = super()._get_parameters()
         for parameter in parameters:
-            # What is left empty is not filtered by: forms of browsers send all their fields.
+            # An empty filter is ignored: forms of browsers send all their fields.
             may_be_empty = (
                 parameter["name"] not in ("cursor", "page_size") and parameter["schema"].get("type") != "array"
             )

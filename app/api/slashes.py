@@ -1,13 +1,13 @@
-"""Addresses end with a slash; who forgets it while reading is led there."""
+"""Addresses end with a slash. A GET without it is redirected."""
 
 from django.http import HttpRequest
 from django.middleware.common import CommonMiddleware
 
 
 class SlashMiddleware(CommonMiddleware):
-    """Django's CommonMiddleware, but a request that writes is answered with 404 rather than led elsewhere.
+    """Django's CommonMiddleware, but a request that writes is answered with 404, not redirected.
 
-    Clients turn a redirected POST into a GET, which would list orders where one was to be placed.
+    Clients turn a redirected POST into a GET: it would list orders instead of placing one.
     """
 
     def should_redirect_with_slash(self, request: HttpRequest) -> bool:

@@ -1,12 +1,12 @@
-"""How often one may ask: limits by user or IP address that all web processes share, with nothing but the database.
+"""Limits of requests by user or IP address. All web processes share them through the database.
 
-Django's database cache would not do. What it counts inside a request's transaction is undone when the request is
-refused, which is just what is to be counted; counting before would hold a row's lock, and on SQLite the write lock, for
-as long as the request takes; and two requests at once overwrite each other's count. Here a request *looks* with one
-indexed SELECT, and is *counted* by one statement after its transaction has ended:
+Django's database cache cannot do this. A count inside a request's transaction is undone when the request is refused,
+although refused requests must be counted. A count before the request would hold a row's lock, and on SQLite the write
+lock, as long as the request takes. And two requests at once overwrite each other's count. Here a request *looks* with
+one indexed SELECT, and is *counted* by one statement after its transaction has ended:
 
     login           counted before it is let in, by IP address: exact
-    POST /orders/   looked up, counted afterwards: as many may slip through as are answered at the same moment
+    POST /orders/   looked up, counted afterwards: requests answered at the same moment may exceed the limit
     anything else   the same, but every process reports ten requests at once: a write for one request in ten
 """
 
@@ -25,10 +25,10 @@ from app.models import Throttle
 if TYPE_CHECKING:  # it is rest_framework.views that imports this file
     from rest_framework.views import APIView
 
-#: A limit is so many requests in this time, which begins with the first of them.
+#: The period of a limit. It begins with the first request.
 PERIOD_SECONDS = 60
 
-#: Limits from here on are reported in tens.
+#: For limits from LARGE_LIMIT on, a process reports REPORT requests at a time.
 LARGE_LIMIT, REPORT = 100, 10
 
 _COUNT = """
@@ -38,7 +38,7 @@ _COUNT = """
     RETURNING hits, ends_at
 """
 
-#: What this process has not reported yet, by key. At most a few for each client of the last minutes.
+#: Requests that this process has not reported yet, by key. At most a few for each client of the last minutes.
 _unreported: Counter[str] = Counter()
 _unreported_lock = Lock()
 MAX_UNREPORTED = 10_000
@@ -54,14 +54,14 @@ def count(key: str, hits: int = 1) -> tuple[int, int]:
 
 
 def look(key: str) -> tuple[int, int]:
-    """Return what `count` would, without counting."""
+    """Return the same as `count`, without counting."""
     now = int(time.time())
     kept = Throttle.objects.filter(key=key, ends_at__gt=now).values_list("hits", "ends_at").first()
     return (kept[0], kept[1] - now) if kept else (0, 0)
 
 
 def report(key: str, limit: int) -> None:
-    """Count a request, with others of this process if the limit is large enough not to need every single one."""
+    """Count a request. If the limit is large, it is counted together with other requests of this process."""
     hits = 1
     if limit >= LARGE_LIMIT:
         with _unreported_lock:

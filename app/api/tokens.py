@@ -1,4 +1,4 @@
-"""JSON Web Tokens: a short-lived access token, and a refresh token that is good once."""
+"""JSON Web Tokens: a short-lived access token, and a refresh token that can be used once."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rest_framework_simplejwt.serializers import TokenRefreshSerializer
 
 
 class RefreshSerializer(TokenRefreshSerializer):
-    """A new pair of tokens for a refresh token, which is good once."""
+    """Returns a new pair of tokens for a refresh token, which can be used once."""
 
     # simplejwt does not expect that the user may have been deleted.
 

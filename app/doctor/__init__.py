@@ -1,7 +1,7 @@
-"""`manage.py doctor`: is everything there that the service's promises rest on, and does it work right now?
+"""`manage.py doctor`: checks everything that the service's promises depend on.
 
-examination.py   runs checks side by side, and is done by a deadline whatever hangs
-environment.py  database.py  broker.py  outbox.py  processes.py  mail.py   what is looked at
+examination.py   runs the checks side by side and ends at a deadline, even if a check hangs
+environment.py  database.py  broker.py  outbox.py  processes.py  mail.py   the checks
 """
 
 from app.doctor import broker, database, environment, mail, outbox, processes

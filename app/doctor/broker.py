@@ -1,4 +1,4 @@
-"""The broker: what its profile finds."""
+"""The broker: the findings of its profile."""
 
 from collections.abc import Iterable
 

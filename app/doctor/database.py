@@ -1,4 +1,4 @@
-"""The database: it is the record of everything, so its settings decide what a promise is worth."""
+"""The database. It is the record of everything, so the promises depend on its settings."""
 
 import time
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from django.db.migrations.executor import MigrationExecutor
 
 from brokers import Finding
 
-#: Clocks that differ by more make log files of two hosts hard to compare, and tokens expire early or late.
+#: If clocks differ by more, log files of two hosts are hard to compare, and tokens expire early or late.
 SKEW_SECONDS = 2.0
 
-#: PostgreSQL's parameters, what each must be, and what happens otherwise.
+#: Parameters of PostgreSQL, the value that each must have, and what happens otherwise.
 PARAMETERS = [
     ("fsync", "on", "a crash of the server may destroy the database"),
     ("full_page_writes", "on", "a crash of the server may destroy pages of the database"),
@@ -34,7 +34,7 @@ def examine() -> Iterator[Finding]:
 
 
 def describe() -> str:
-    """Kind, version and place, without user and password."""
+    """Return kind, version and address, without user and password."""
     place = connection.settings_dict
     version = ".".join(map(str, connection.get_database_version()))
     host = f" at {place['HOST'] or 'localhost'}:{place['PORT'] or 5432}" if connection.vendor == "postgresql" else ""
@@ -48,7 +48,7 @@ def _examine_postgresql() -> Iterator[Finding]:
         skew = float(cursor.fetchone()[0]) - (before + time.time()) / 2
         cursor.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [[row[0] for row in PARAMETERS]])
         found = dict(cursor.fetchall())
-        # Its other values all wait for this server's disk, or for more.
+        # All other values wait for this server's disk, and some for more.
         found["synchronous_commit"] = "off" if found["synchronous_commit"] == "off" else "on"
         cursor.execute("SELECT pg_is_in_recovery()")
         is_standby = cursor.fetchone()[0]

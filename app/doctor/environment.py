@@ -1,4 +1,4 @@
-"""The settings, as far as they can be judged without asking anybody: Django's system checks, ours included."""
+"""The settings, checked without asking any server: Django's system checks and our own."""
 
 import platform
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Runs checks side by side and is done by a deadline, whatever hangs: a doctor must not need a healthy patient."""
+"""Runs the checks side by side and ends at a deadline, even if a check hangs."""
 
 import threading
 import time
@@ -12,24 +12,24 @@ from brokers import Finding
 
 @dataclass(frozen=True)
 class Check:
-    """One area that is looked at, in a thread of its own."""
+    """The check of one area. It runs in a thread of its own."""
 
     area: str
     examine: Callable[[], Iterable[Finding]]
-    """Yields what it finds, as soon as it is found. What it raises becomes a finding."""
+    """Yields its findings one by one. An error that it raises becomes a finding."""
     cure: str
     """What to do when it does not end in time."""
 
 
 @dataclass
 class Examination:
-    """A check that is being made."""
+    """A running check."""
 
     check: Check
     findings: list[Finding] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # A daemon: one that hangs for ever must not keep the doctor from ending.
+        # A daemon thread: if it hangs for ever, the doctor can still end.
         self._thread = threading.Thread(target=self._run, name=f"doctor-{self.check.area}", daemon=True)
         self._thread.start()
 
@@ -39,14 +39,14 @@ class Examination:
         except Error as error:
             cure = "Is it up, and migrated (manage.py migrate)?"
             self.findings.append(Finding("fail", "database", f"The database says: {one_line(error)}.", cure))
-        except Exception as error:  # whatever is wrong with one area, the others are worth a look
+        except Exception as error:  # an error in one area must not end the checks of the others
             message = f"{type(error).__name__}: {one_line(error)}"
             self.findings.append(Finding("fail", "check", message, "This check itself has failed: report it."))
         finally:
             connection.close()
 
     def wait(self, until: float) -> Iterator[Finding]:
-        """What was found by then, and that it is not all if it is not."""
+        """Yield what was found by the time `until`; if the check has not ended, a finding that says so."""
         self._thread.join(max(until - time.monotonic(), 0))
         unfinished = self._thread.is_alive()
         yield from list(self.findings)
@@ -55,7 +55,7 @@ class Examination:
 
 
 def examine(checks: Sequence[Check], *, deadline_seconds: float) -> Iterator[tuple[str, Finding]]:
-    """Make all checks at once; yield area and finding in the order of `checks`, all of it within the deadline."""
+    """Run all checks at once. Yield area and finding in the order of `checks`, before the deadline."""
     until = time.monotonic() + deadline_seconds
     for examination in [Examination(check) for check in checks]:
         for finding in examination.wait(until):
@@ -63,5 +63,5 @@ def examine(checks: Sequence[Check], *, deadline_seconds: float) -> Iterator[tup
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what a library says, without its full stop."""
+    """Return the first line of an error's text, without its full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

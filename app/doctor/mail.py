@@ -1,4 +1,4 @@
-"""The mail server: it answers, encrypts as EMAIL_URL says, and takes our password. No e-mail is sent."""
+"""The mail server: whether it answers, encrypts as EMAIL_URL says, and accepts our password. No e-mail is sent."""
 
 import ssl
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from django.core.mail.backends.smtp import EmailBackend
 from app.doctor.examination import one_line
 from brokers import Finding
 
-#: For each step of the dialogue.
+#: The limit for each step of the dialogue.
 STEP_SECONDS = 3
 
 
 def examine() -> Iterator[Finding]:
     backend = get_connection()
     if not isinstance(backend, EmailBackend):
-        # Whether that is wrong depends on the environment, as a system check says (app.W001).
+        # In production this is a mistake, which a system check reports (app.W001).
         yield Finding("ok", "delivery", "EMAIL_URL names no mail server: e-mails are not sent.")
         return
     backend.timeout = min(backend.timeout or STEP_SECONDS, STEP_SECONDS)
@@ -30,7 +30,7 @@ def examine() -> Iterator[Finding]:
         yield _describe(error, place)
         return
     finally:
-        backend.timeout = 0.1  # a server that has just frozen does not answer a good-bye
+        backend.timeout = 0.1  # a server that is frozen does not answer QUIT
         backend.close()
     security = "TLS" if backend.use_ssl else "STARTTLS" if backend.use_tls else "no encryption"
     yield Finding(

@@ -1,4 +1,4 @@
-"""The outbox: how long what is due has waited, and what waits for a person."""
+"""The outbox: how long due messages have waited, and which messages wait for a person."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from console.overview import count_queues, describe_pauses, tell_refused
 from console.presentation import describe_age
 from outbox.models import PoisonMessage
 
-#: A message that is due runs within a second or so; workers that are merely busy get this long.
+#: A due message usually runs within about 1 s. This limit leaves time to workers that are only busy.
 LAG_LIMIT_SECONDS = 60
 
 

@@ -1,4 +1,4 @@
-"""Relay, workers and beat: who is alive, by the heartbeats in the database, and whether all queues are consumed."""
+"""Relay, workers and beat: which are alive by their heartbeats, and whether a worker consumes each queue."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,7 +8,7 @@ from brokers.base import Finding, Level
 from outbox import heartbeat
 from outbox.models import Heartbeat
 
-#: Each kind of process, what goes wrong without one, and how to start it.
+#: Each kind of process: its level and the consequence if none is alive, and how to start one.
 KINDS: list[tuple[str, Level, str, str]] = [
     ("relay", "fail", "nothing is published", "manage.py relay"),
     ("worker", "fail", "nothing is run", "celery -A app worker -l INFO"),

@@ -1,7 +1,7 @@
 """`make run`: the whole service from nothing: an embedded broker, SQLite, a catalogue, web, worker and beat.
 
-Everything lives below `--directory`; nothing of the machine's own brokers or databases is touched, except that
-`BROKER=rabbitmq` uses the RabbitMQ at RABBITMQ_URL when that variable is set.
+All files are below `--directory`. Brokers and databases of the machine are not touched, with one exception: if
+RABBITMQ_URL is set, `BROKER=rabbitmq` uses the RabbitMQ at that address.
 """
 
 import argparse
@@ -44,14 +44,14 @@ WELCOME = """
 
 
 def manage(*command: str, env: dict[str, str]) -> None:
-    """Run a `manage.py` command; its own words explain a failure, so we only stop."""
+    """Run a `manage.py` command. If it fails, exit: it has printed the reason itself."""
     if subprocess.run([sys.executable, "manage.py", *command], env=env, cwd=PROJECT_ROOT).returncode:
         sys.exit(1)
 
 
 @contextmanager
 def broker_environment(name: str, directory: Path) -> Iterator[dict[str, str]]:
-    """The variables that lead to the broker: an embedded one while the block runs, or the user's own RabbitMQ."""
+    """Lend the variables of the broker: an embedded one that runs during the block, or the user's own RabbitMQ."""
     if name == "rabbitmq" and Environment.read().get("RABBITMQ_URL"):
         yield {"BROKER": name}
         return
@@ -64,9 +64,9 @@ def broker_environment(name: str, directory: Path) -> Iterator[dict[str, str]]:
 
 
 class LastingPrinter(Printer):  # type: ignore[misc]
-    """Prints what the processes write, and ends them when nobody reads it any more.
+    """Prints the output of the processes, and stops them when the output cannot be written any more.
 
-    The reader of a pipe or the terminal may end before us, at the same Ctrl-C even. An error in honcho's loop would
+    The reader of a pipe, or the terminal, may end before us, even at the same Ctrl-C. An error in honcho's loop would
     leave its processes running without a parent.
     """
 
@@ -76,7 +76,7 @@ class LastingPrinter(Printer):  # type: ignore[misc]
         except OSError:
             self.output = io.StringIO()
             os.kill(os.getpid(), signal.SIGTERM)
-        except RuntimeError:  # a signal's message in the midst of another line must not keep the signal from working
+        except RuntimeError:  # a signal came while a line was being printed; the signal must still work
             pass
 
 
@@ -88,15 +88,15 @@ def run_processes(env: dict[str, str], *, mail_port: int, mails: Path) -> int:
     manager.add_process("mail", f"exec {shlex.join(mailbox)}", env=env)
     for name, command in parse_procfile((PROJECT_ROOT / "Procfile").read_text()).processes.items():
         manager.add_process(name, command, env=env)
-    # A terminal that is closed: honcho knows the other two signals only.
+    # SIGHUP: the terminal was closed. honcho handles only SIGINT and SIGTERM.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
-    # A signal is how this is meant to end.
+    # Ending by one of these signals is no failure.
     return 0 if manager.returncode in (None, INTERRUPTED, TERMINATED) else manager.returncode
 
 
 def serve(broker_name: str, port: int, directory: Path) -> int:
-    """Start everything and return the exit status once it has all stopped."""
+    """Start everything. Return the exit status when everything has stopped."""
     mail_port, mails = find_free_port(), directory / "mail"
     with broker_environment(broker_name, directory) as broker_variables:
         env = process_environment(

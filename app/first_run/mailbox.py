@@ -1,4 +1,4 @@
-"""A mail server for a first run: keeps each e-mail as a file and prints its text, sends nothing anywhere."""
+"""A mail server for a first run: it keeps each e-mail as a file and prints its text. It forwards nothing."""
 
 import argparse
 import asyncio
@@ -13,13 +13,13 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
 def plain_text(message: EmailMessage) -> str:
-    """The text part of an e-mail, or "" if it has none."""
+    """Return the text part of an e-mail; "" if it has none."""
     body = message.get_body(("plain",))
     return "" if body is None else str(body.get_content()).strip()
 
 
 def read_mails(directory: Path) -> list[EmailMessage]:
-    """The e-mails kept in `directory`, oldest first."""
+    """Return the e-mails kept in `directory`, oldest first."""
     files = sorted(directory.glob("*.eml"), key=lambda path: path.stat().st_mtime)
     return [message_from_bytes(path.read_bytes(), policy=default_policy) for path in files]
 
@@ -33,7 +33,7 @@ class Mailbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         name = uuid4().hex
-        # Renamed when whole, so that a reader never sees half an e-mail.
+        # Renamed when complete, so that a reader never sees half an e-mail.
         partial = self.directory / f"{name}.part"
         partial.write_bytes(content)
         partial.rename(self.directory / f"{name}.eml")

@@ -1,4 +1,4 @@
-"""Child processes that are ours from start to end: in a session of their own, ended by pid, never left behind."""
+"""Starts and stops child processes: each in a session of its own, stopped by its pid, and never left behind."""
 
 import ctypes
 import os
@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-#: How often a condition is looked at while we wait for it. Short enough not to be felt, long enough to cost nothing.
+#: How often we check a condition that we wait for. Short enough not to be noticed, long enough to cost nothing.
 POLL_SECONDS = 0.05
 
-#: Below the ports that systems hand out to outgoing connections (Linux from 32768, macOS from 49152). While a server
-#: restarts, a port of that range can be taken by any client, even by one that retries this very port.
+#: Below the ports that systems use for outgoing connections (Linux from 32768, macOS from 49152). While a server
+#: restarts, any client can take a port of that range, even a client that tries to connect to this very port.
 SERVER_PORTS = range(15_000, 32_000)
 
 #: `prctl(2)`: the signal this process gets when its parent dies.
@@ -25,13 +25,13 @@ PR_SET_PDEATHSIG = 1
 
 
 class ServerError(Exception):
-    """Raised when a server of ours does not start: its message says why and ends with the last lines of its log."""
+    """Raised when a server of ours does not start. The message says why, and ends with the last lines of its log."""
 
 
 def port_is_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1:`port` now."""
     with socket.socket() as probe:
-        # As servers do: connections of a predecessor that are still fading away do not count.
+        # As servers do: connections of an earlier server in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -41,15 +41,15 @@ def port_is_free(port: int) -> bool:
 
 
 def find_free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on and that no outgoing connection will take."""
+    """Return a port of 127.0.0.1 that is free and that no outgoing connection will take."""
     return next(port for port in random.sample(SERVER_PORTS, len(SERVER_PORTS)) if port_is_free(port))
 
 
 def _prepare_child() -> Callable[[], None]:
-    """What the child does before it becomes the program.
+    """Return the function that the child calls before it becomes the program.
 
-    It heeds Ctrl-C and SIGQUIT, which a shell lets those ignore that it starts in the background, and what they start.
-    On Linux it asks the kernel to end it when its parent dies.
+    It makes the child react to Ctrl-C and SIGQUIT again: a shell makes programs in the background, and all that they
+    start, ignore them. On Linux it asks the kernel to kill the child when its parent dies.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     parent = os.getpid()
@@ -59,17 +59,17 @@ def _prepare_child() -> Callable[[], None]:
             signal.signal(number, signal.SIG_DFL)
         if prctl:
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before we asked
+            if os.getppid() != parent:  # the parent died before the line above
                 os._exit(1)
 
     return prepare
 
 
 class ChildProcess:
-    """One program and what it starts, in a session of its own: Ctrl-C in the terminal is for the parent to handle.
+    """One program and the processes that it starts, in a session of its own, so that Ctrl-C reaches only the parent.
 
-    It sees the variables of `env` and no others. Its output goes to the end of the file `log`. On Linux it does not
-    outlive its parent, even if that is killed; strictly, it does not outlive the *thread* that started it.
+    It gets the variables of `env` and no others. Its output is appended to the file `log`. On Linux it does not outlive
+    its parent, even if that is killed; to be exact, it does not outlive the *thread* that started it.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ChildProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, negative for a signal; None while it runs or before it was started."""
+        """The exit status, negative for a signal. None while it runs, and before it was started."""
         return None if self._process is None else self._process.poll()
 
     @property
@@ -120,7 +120,7 @@ class ChildProcess:
         return self._process is not None and self._process.poll() is None
 
     def stop(self, *, within_seconds: float = 10) -> None:
-        """Ask it to end (SIGTERM); kill it and its children if it has not ended in time."""
+        """Ask it to end (SIGTERM). Kill it and its children if it has not ended in time."""
         self.terminate()
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
@@ -128,7 +128,7 @@ class ChildProcess:
         self.kill()
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM) and do not wait for it."""
+        """Ask it to end (SIGTERM), without waiting for it."""
         if self._process is not None and self.is_running:
             self.thaw()
             self._process.terminate()
@@ -140,17 +140,17 @@ class ChildProcess:
             self._process.wait()
 
     def freeze(self) -> None:
-        """Suspend it and its children (SIGSTOP): connections stay open and nobody answers."""
+        """Suspend it and its children (SIGSTOP). Connections stay open, but nothing answers."""
         self._signal_all(signal.SIGSTOP)
         if self.is_running and hasattr(os, "waitid"):  # not on macOS before Python 3.13
-            # Each of its threads stops when it is next scheduled; the kernel tells us once the last one has.
+            # Each thread stops when it is next scheduled. This returns when the last one has stopped.
             os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         self._signal_all(signal.SIGCONT)
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines that it and its predecessors wrote, for an error message."""
+        """Return the last lines of the log, for an error message."""
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -162,11 +162,11 @@ class ChildProcess:
 
 
 class Server(ABC):
-    """A server of our own on 127.0.0.1 that keeps its files below `directory` and its port over every restart."""
+    """A server of our own on 127.0.0.1. Its files are below `directory`; a restart keeps them and its port."""
 
-    #: How it is called in messages.
+    #: Its name in messages.
     title: str
-    #: Seconds it may take until it answers. Generous: a loaded machine is slow, and a failure shows at once anyway.
+    #: Seconds that it may take until it answers. Generous, for loaded machines; a failed start shows at once.
     start_seconds: float = 60
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
@@ -176,11 +176,11 @@ class Server(ABC):
 
     @abstractmethod
     def build_processes(self) -> list[ChildProcess]:
-        """What to start, in this order; the last one is the server itself. `directory` exists already."""
+        """Return the processes to start, in this order; the last one is the server. `directory` exists already."""
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether the server answers a client's question now; takes two seconds at most."""
+        """Whether the server answers a client now. Takes at most 2 s."""
 
     @property
     def log(self) -> Path:
@@ -191,7 +191,7 @@ class Server(ABC):
         return bool(self.processes) and all(process.is_running for process in self.processes)
 
     def start(self) -> None:
-        """Start it and return when it answers. Raises ServerError if it does not; nothing is left running then."""
+        """Start it. Return when it answers. Raises ServerError if it does not; then no process is left running."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if not port_is_free(self.port):
             raise ServerError(f"{self.title} cannot start: port {self.port} is in use. Stop what listens on it.")
@@ -200,17 +200,17 @@ class Server(ABC):
             for process in self.processes:
                 process.start()
             self._wait_until_it_answers()
-        except BaseException:  # Ctrl-C too: whoever waits for `start()` has nothing yet to stop
+        except BaseException:  # also Ctrl-C: the caller has nothing to stop before `start()` returns
             self.kill()
             raise
 
     def stop(self) -> None:
-        """End it in good order, or by force after 10 s."""
+        """Ask it to end; kill it after 10 s."""
         for process in reversed(self.processes):
             process.stop()
 
     def kill(self) -> None:
-        """End it without a chance to tidy up, as a crash would."""
+        """Kill it, as a crash would."""
         for process in reversed(self.processes):
             process.kill()
 

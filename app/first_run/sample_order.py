@@ -17,11 +17,11 @@ MAIL_DEADLINE_SECONDS = 15
 
 
 class ServiceDoesNotAnswerError(Exception):
-    """Raised when nothing listens at the service's address."""
+    """Raised when no service listens at the address."""
 
 
 def place_order(base_url: str) -> tuple[dict[str, Any], float]:
-    """Order two products as the demo customer; return the order and the seconds the POST took."""
+    """Order two products as the demo customer. Return the order, and how many seconds the POST took."""
     session = requests.Session()
     try:
         token = session.post(f"{base_url}/auth/token/", json={"username": "demo", "password": "demo"}, timeout=10)
@@ -40,7 +40,7 @@ def place_order(base_url: str) -> tuple[dict[str, Any], float]:
 
 
 def wait_for_mail(directory: Path, order_number: str) -> EmailMessage | None:
-    """The first kept e-mail that names the order, or None after `MAIL_DEADLINE_SECONDS`."""
+    """Return the first kept e-mail that names the order; None after `MAIL_DEADLINE_SECONDS`."""
     deadline = time.monotonic() + MAIL_DEADLINE_SECONDS
     while time.monotonic() < deadline:
         for mail in reversed(read_mails(directory)):

@@ -1,4 +1,4 @@
-"""Installs what is to watch the service: logs always; metrics, traces and error reports if they are set."""
+"""Installs the instruments: logs always; metrics, traces and error reports if their settings are set."""
 
 import sys
 
@@ -7,7 +7,7 @@ from settings.telemetry import TelemetrySettings
 
 
 def install(telemetry: TelemetrySettings, *, environment: str) -> None:
-    """Called once in each process, before it forks and before it serves anything."""
+    """Install the instruments. Call this once in each process, before it forks and before it serves requests."""
     from app.telemetry.log_context import LogContext
 
     instruments.install(LogContext())
@@ -29,5 +29,5 @@ def report_errors(dsn: str, environment: str) -> None:
         import sentry_sdk
     except ImportError:
         sys.exit("SENTRY_DSN is set, but Sentry's client is not installed: uv sync --extra sentry")
-    # Django's and Celery's integrations find themselves; who the customer is stays here.
+    # The integrations for Django and Celery are found automatically. Personal data are not sent.
     sentry_sdk.init(dsn, environment=environment, send_default_pii=False)

@@ -1,4 +1,4 @@
-"""Carries what is bound to the log where a message is enqueued to where it is run, in the headers of its row."""
+"""Carries the log context (request, user, order) from the sender to the worker, in the headers of the row."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -9,18 +9,18 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, get_conte
 from outbox.instruments import Instrument
 from outbox.ledger import Claim
 
-#: Header of a row under which the sender's context travels.
+#: The header of a row that holds the sender's context.
 HEADER = "log"
 
-#: What is carried; what else is bound belongs to the request alone.
+#: The values that are carried. All other bound values belong to the request only.
 CARRIED = ("request_id", "user_id", "order_id")
 
-#: A request id may come from outside.
+#: The limit in characters: a request id may come from outside.
 LONGEST_VALUE = 100
 
 
 class LogContext(Instrument):
-    """Binds the sender's request, user and order around the task, beside the message's own id."""
+    """Binds the sender's request, user and order while a task runs, with the id of the message."""
 
     def headers(self, task: str) -> dict[str, Any]:
         bound = get_contextvars()
@@ -28,7 +28,7 @@ class LogContext(Instrument):
         return {HEADER: context} if context else {}
 
     def running(self, task: str, claim: Claim, headers: dict[str, Any]) -> AbstractContextManager[None]:
-        """Bind until Celery has said how the task ended, which is after it was settled."""
+        """Bind the values. `unbind` removes them, after Celery has logged how the task ended."""
         context = headers.get(HEADER)
         own = {"message_id": str(claim.id), "task": task, "attempt": claim.attempt}
         bind_contextvars(**(context if isinstance(context, dict) else {}), **own)
@@ -37,5 +37,5 @@ class LogContext(Instrument):
 
 @task_postrun.connect
 def unbind(**_: Any) -> None:
-    """The next task of this thread is another story."""
+    """Remove the values, so that the next task of this thread does not get them."""
     clear_contextvars()

@@ -1,6 +1,6 @@
-"""Structured logs: JSON for machines in production, legible in development.
+"""Structured logs: JSON in production, lines for people in development.
 
-Every line of an order's journey has `request_id`, `user_id`, `order_id` and `message_id` as far as they are known:
+Every line about an order has `request_id`, `user_id`, `order_id` and `message_id`, as far as they are known.
 `log_context.py` carries them from process to process.
 """
 
@@ -12,12 +12,12 @@ import structlog
 from structlog.contextvars import merge_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-#: An address but for its domain's end: what is masked is the name before the @.
+#: The name of an e-mail address, before the @. All but its first character is masked.
 EMAIL = re.compile(r"([A-Za-z0-9])[A-Za-z0-9._%+-]*(?=@[A-Za-z0-9-]+\.[A-Za-z])")
 
 
 def mask_emails(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """`demo@example.com` becomes `d***@example.com`, wherever in a line it is."""
+    """Mask e-mail addresses anywhere in a line: `demo@example.com` becomes `d***@example.com`."""
     for name, value in event.items():
         if isinstance(value, str) and "@" in value:
             event[name] = EMAIL.sub(r"\1***", value)
@@ -25,14 +25,14 @@ def mask_emails(logger: WrappedLogger, method: str, event: EventDict) -> EventDi
 
 
 def name_message(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Celery's own lines have the message's id in an attribute of the record."""
+    """Add `message_id` to Celery's own lines, which have it in an attribute of the record."""
     data = getattr(event.get("_record"), "data", None)
     if isinstance(data, dict) and "id" in data:
         event.setdefault("message_id", data["id"])
     return event
 
 
-#: What is done to every line, ours or a library's.
+#: The steps for every line, of ours or of a library.
 COMMON: list[Processor] = [
     merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -43,7 +43,7 @@ COMMON: list[Processor] = [
 
 
 def renderers(*, as_json: bool) -> list[Processor]:
-    """The end of the chain: exceptions as text, addresses masked, then one line."""
+    """Return the last steps: format exceptions, mask addresses, make one line."""
     if as_json:
         return [structlog.processors.format_exc_info, mask_emails, structlog.processors.JSONRenderer(default=str)]
     traceback = structlog.dev.plain_traceback
@@ -52,7 +52,7 @@ def renderers(*, as_json: bool) -> list[Processor]:
 
 
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:
-    """Set structlog up, and return Django's LOGGING: both write the same lines to stderr."""
+    """Configure structlog, and return Django's LOGGING. Both write the same lines to stderr."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -75,6 +75,6 @@ def configure(*, as_json: bool, level: str) -> dict[str, Any]:
         "formatters": {"line": formatter},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
-        # It reports that it found credentials, each time.
+        # botocore logs each time that it has found credentials.
         "loggers": {"botocore.credentials": {"level": "WARNING"}},
     }

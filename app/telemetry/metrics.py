@@ -1,7 +1,7 @@
 """Metrics for Prometheus: the same names on every broker.
 
-Counts and latencies are measured by the process that does the work, and read where it serves them: `/metrics` of web,
-METRICS_PORT of relay, workers and beat. The state of the outbox is read from the ledger when web is scraped.
+The process that does the work measures counts and latencies, and serves them: web at `/metrics`, relay, workers and
+beat on METRICS_PORT. The state of the outbox is read from the ledger when Prometheus scrapes web.
 """
 
 import hmac
@@ -24,10 +24,10 @@ from app.telemetry.metrics_state import StateCollector
 from brokers.wire import TaskMessage
 from outbox.instruments import Instrument
 
-#: Seconds; a claim takes one statement, a batch one round trip, an e-mail a dialogue.
+#: Seconds, for a statement or a round trip.
 STATEMENT_BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60)
 
-#: Seconds that a task may run: up to its time limit.
+#: Seconds that a task runs.
 TASK_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 ENQUEUED = Counter("anybroker_enqueued", "Messages written into the outbox (rolled back ones too).", ["task"])
@@ -44,7 +44,7 @@ SETTLE = Histogram("anybroker_settle_seconds", "Settling a batch of messages.", 
 
 
 class Measurements(Instrument):
-    """Counts and times what this process does."""
+    """Counts and times the work of this process."""
 
     def started(self, kind: str) -> None:
         if settings.TELEMETRY.metrics_port:
@@ -77,7 +77,7 @@ class Measurements(Instrument):
 
 
 def expose(*, with_state: bool) -> bytes:
-    """The text that Prometheus reads: of all processes of this program, and the state of the outbox if wanted."""
+    """Return the text for Prometheus: the metrics of all processes of this program, and the state if wanted."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     if with_state:
@@ -89,7 +89,7 @@ state = StateCollector()
 
 
 def may_read(address: str, authorization: str) -> bool:
-    """Whether metrics are for somebody at `address` who sent this Authorization header."""
+    """Whether a client at `address` with this Authorization header may read the metrics."""
     telemetry = settings.TELEMETRY
     token = telemetry.metrics_token
     if token and hmac.compare_digest(authorization.encode(), f"Bearer {token.get_secret_value()}".encode()):
@@ -106,7 +106,7 @@ def is_within(address: str, networks: Iterable[str]) -> bool:
 
 
 class MetricsMiddleware:
-    """Answers `/metrics`. Before everything that asks for host names, https or a login, which Prometheus has not."""
+    """Answers `/metrics`. Stands before the middleware that requires a host name, https or a login."""
 
     def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
@@ -131,11 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: scrapes are no news."""
+        """Do not log scrapes."""
 
 
 def serve(port: int) -> None:
-    """Serve this program's metrics from a thread of this process; end it if the port is taken."""
+    """Serve this program's metrics from a thread. Exit if the port is in use."""
     try:
         server = ThreadingHTTPServer(("", port), _Handler)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The state of outbox, broker and processes as gauges, read when Prometheus asks, and not more often than every 5 s.
+"""The state of outbox, broker and processes as gauges. It is read when Prometheus scrapes, at most every 5 s.
 
-A frozen broker or database keeps no scrape waiting: what cannot be found out in time is left out, and an alert on its
-absence (or on `anybroker_broker_up`) says so.
+A frozen broker or database does not delay a scrape for long: gauges that cannot be read in time are left out. An alert
+on their absence, or on `anybroker_broker_up`, reports this.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from brokers import BrokerError, Depth
 from console.latest import Latest
 from console.overview import State, describe_status
 
-#: How old an answer may be, and how long a scrape waits for a new one.
+#: How often we ask at most, how old an answer may be, and how long a scrape waits for a new one.
 EVERY_SECONDS, STALE_SECONDS, WAIT_SECONDS = 5, 15, 2
 
 Gauges = Iterator[GaugeMetricFamily]
@@ -33,7 +33,7 @@ def ask_ledger() -> dict[str, Any] | None:
 
 
 def ask_broker() -> dict[str, Depth] | None:
-    """How many messages the broker holds, by queue; None if it does not say."""
+    """Return how many messages the broker holds, by queue; None if it does not answer."""
     try:
         return {queue: settings.BROKER_PROFILE.depth(queue) for queue in settings.SERVICE.queues}
     except BrokerError:

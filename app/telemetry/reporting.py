@@ -1,4 +1,4 @@
-"""What Django's debug page must not show."""
+"""Hides secrets from Django's debug page."""
 
 import re
 
@@ -6,6 +6,6 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class NoURLs(SafeExceptionReporterFilter):
-    """Hides every setting that may be a URL with a password, beside those that Django hides."""
+    """Hides every setting that may be a URL with a password, in addition to those that Django hides."""
 
     hidden_settings = re.compile(f"{SafeExceptionReporterFilter.hidden_settings.pattern}|URL|LOCATION|BACKEND", re.I)

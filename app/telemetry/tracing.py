@@ -37,21 +37,21 @@ tracer = trace.get_tracer("anybroker")
 
 
 def start(endpoint: str, *, service_name: str) -> "Tracing":
-    """Trace HTTP requests and e-mails, and return what traces the outbox between them."""
+    """Start tracing HTTP requests and e-mails. Return the instrument that traces the outbox between them."""
     provider = TracerProvider(resource=Resource.create({"service.name": service_name}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
     trace.set_tracer_provider(provider)
-    # Behind the health checks, which are no news.
+    # After the health checks, so that these are not traced.
     DjangoInstrumentor().instrument(middleware_position=1)
     trace_emails()
     for signal in (worker_process_shutdown, worker_shutdown):
-        # A process of the pool ends without Python's own good-byes.
+        # A process of the pool ends without Python's exit handlers.
         signal.connect(lambda **_: provider.force_flush(2000), weak=False)
     return Tracing()
 
 
 def trace_emails() -> None:
-    """Make a span of each e-mail's dialogue with the mail server."""
+    """Make a span for each e-mail's dialogue with the mail server."""
     send = EmailMessage.send
 
     def traced_send(self: EmailMessage, *args: Any, **kwargs: Any) -> int:
@@ -72,12 +72,12 @@ class Tracing(Instrument):
 
     @contextmanager
     def publishing(self, queue: str, messages: Sequence[TaskMessage]) -> Iterator[None]:
-        """A span for each message, in the trace of its order: nobody looks for the trace of a batch."""
+        """Make a span for each message, in the trace of its order. A batch has no span of its own."""
         began = time.time_ns()
         yield
         try:
             self._trace_batch(queue, messages, began, time.time_ns())
-        except Exception:  # the batch has been published, and a relay that stops would delay the next one
+        except Exception:  # the batch has been published; an error here must not stop the relay
             logger.warning("A batch of %s could not be traced", queue, exc_info=True)
 
     def _trace_batch(self, queue: str, messages: Sequence[TaskMessage], began: int, ended: int) -> None:
@@ -98,7 +98,7 @@ class Tracing(Instrument):
         ) as span:
             try:
                 yield
-            except (Ignore, Retry):  # Celery's way to say something that is no error
+            except (Ignore, Retry):  # Celery uses these exceptions as signals; they are no errors
                 raise
             except Exception as error:
                 span.record_exception(error)

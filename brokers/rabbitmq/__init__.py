@@ -1,9 +1,9 @@
 """RabbitMQ.
 
-profile.py     the settings, and what we ask
+profile.py     the settings, and the contract of `brokers/base.py`
 queue.py       a queue with its dead letters
 confirms.py    publishing a batch that is confirmed
-server.py      what RabbitMQ shows to a client, held against our promises
-management.py  what only its management plugin knows
+server.py      checks that any client can make
+management.py  checks that need the management plugin
 mended.py      kombu's transports, mended
 """

@@ -1,4 +1,4 @@
-"""Batches to RabbitMQ: sent one after the other, and confirmed together."""
+"""Publishes a batch to RabbitMQ: sends the messages one by one, then waits for all confirms together."""
 
 # mypy: disable-error-code="attr-defined"
 # The stubs of amqp do not know what a channel is made of.
@@ -15,7 +15,7 @@ from brokers.wire import BODY, TaskMessage
 
 
 class Confirms:
-    """Publisher confirms of one AMQP channel: numbers what is sent and waits once for all of it."""
+    """Publisher confirms of one AMQP channel. It numbers the messages and waits once for all their confirms."""
 
     def __init__(self, channel: amqp.Channel) -> None:
         self.channel = channel
@@ -29,14 +29,18 @@ class Confirms:
 
     @classmethod
     def of(cls, channel: amqp.Channel) -> "Confirms":
-        """The confirms of `channel`; RabbitMQ numbers a channel's messages from its first one."""
+        """Return the confirms of `channel`, always the same: RabbitMQ numbers the messages of a channel from its
+        first."""
         if not hasattr(channel, "anybroker_confirms"):
             channel.anybroker_confirms = cls(channel)
         confirms: Confirms = channel.anybroker_confirms
         return confirms
 
     def publish(self, queue: str, messages: Sequence[TaskMessage], *, timeout_seconds: float) -> None:
-        """Send all, then wait until RabbitMQ has all. Raises PublishError, or TimeoutError when it does not answer."""
+        """Send all messages, then wait until RabbitMQ has confirmed all.
+
+        Raises PublishError if it refuses some, TimeoutError if it does not answer in time.
+        """
         self.refused.clear()
         for message in messages:
             self.sent += 1
@@ -45,7 +49,7 @@ class Confirms:
                 BODY, properties={"correlation_id": str(message.id), "delivery_mode": 2},
                 content_type="application/json", content_encoding="utf-8", headers=message.headers,
             )  # fmt: skip
-            # Mandatory: otherwise RabbitMQ confirms what no queue wants.
+            # Mandatory: otherwise RabbitMQ confirms a message that no queue takes.
             self.channel._basic_publish(prepared, exchange="", routing_key=queue, mandatory=True)
         deadline = time.monotonic() + timeout_seconds
         while self.waiting:

@@ -1,4 +1,4 @@
-"""What only RabbitMQ's management plugin knows: the state of each node."""
+"""Checks that need RabbitMQ's management plugin: the state of each node, and the `consumer_timeout` of a queue."""
 
 import json
 from base64 import b64encode
@@ -13,13 +13,14 @@ from brokers.base import STEP_SECONDS, TIME_LIMIT_SECONDS, Finding
 def inspect_consumer_timeout(url: str, virtual_host: str, queue: str) -> Iterator[Finding]:
     """Yield a finding if RabbitMQ takes a message back from a worker that still works on it.
 
-    Only tasks with durable=False are acknowledged when they end. The server's own `consumer_timeout` (30 min unless
-    configured) is told to nobody; what a policy or an argument sets for the queue is.
+    This matters for tasks with durable=False: only they are acknowledged when they end. The plugin shows a
+    `consumer_timeout` that a policy or an argument sets for the queue. It does not show the server's own (30 min unless
+    configured).
     """
     try:
         found = _get(url, f"/api/queues/{quote(virtual_host, safe='')}/{quote(queue, safe='')}")
     except (OSError, ValueError):
-        return  # whether the plugin answers, and the queue exists, is said elsewhere
+        return  # another check reports a plugin that does not answer, or a queue that does not exist
     policy = found.get("effective_policy_definition") or {}
     milliseconds = found.get("arguments", {}).get("x-consumer-timeout") or policy.get("consumer-timeout")
     if milliseconds is not None and milliseconds <= TIME_LIMIT_SECONDS * 1000:
@@ -29,7 +30,7 @@ def inspect_consumer_timeout(url: str, virtual_host: str, queue: str) -> Iterato
 
 
 def inspect_nodes(url: str) -> Iterator[Finding]:
-    """Yield a finding for each node of the cluster that is in trouble, or one that all is well."""
+    """Yield a finding for each problem of a node of the cluster, or one finding that there is none."""
     try:
         nodes = _get(url, "/api/nodes")
     except (OSError, ValueError) as error:

@@ -8,10 +8,10 @@ from kombu.transport import pyamqp
 
 
 class GroupingChannel(pyamqp.Channel):
-    """Acknowledges many messages with one word.
+    """Acknowledges many messages with one frame.
 
-    AMQP can acknowledge everything up to a message. Whether that is right only who knows all that has not been
-    acknowledged can tell, so this channel remembers that.
+    AMQP can acknowledge all messages up to one. That is right only if all of them are to be acknowledged, so this
+    channel remembers which messages are not acknowledged yet.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -31,7 +31,7 @@ class GroupingChannel(pyamqp.Channel):
         return super().basic_reject(delivery_tag, *args, **kwargs)
 
     def acknowledge_all(self, messages: Sequence[Any]) -> None:
-        """Acknowledge messages of this channel: with one word those that none precedes which is still to be."""
+        """Acknowledge messages of this channel, in one frame up to the first one that is still unacknowledged."""
         done = {each.delivery_tag for each in messages}
         first = list(takewhile(done.__contains__, self._outstanding))
         if len(first) > 1:
@@ -50,10 +50,10 @@ class GroupingConnection(pyamqp.Connection):
 
 
 class BoundedTransport(pyamqp.Transport):
-    """Limits every wait for RabbitMQ to the time that connecting may take.
+    """Limits every wait for RabbitMQ to the timeout for connecting.
 
-    py-amqp does so for TLS, but sets no limit on a plain socket once it is connected (amqp/transport.py,
-    `_init_socket`). Closing a connection that RabbitMQ no longer reads, as in an alarm, then takes for ever.
+    py-amqp does this for TLS, but removes the timeout of a plain socket once it is connected (amqp/transport.py,
+    `_init_socket`). When RabbitMQ does not read, as during an alarm, closing the connection would then take for ever.
     """
 
     Connection = GroupingConnection
@@ -65,10 +65,10 @@ class BoundedTransport(pyamqp.Transport):
 
 
 class EachHostVerifiedTransport(pyamqp.SSLTransport):
-    """Expects of every host the certificate of that host.
+    """Verifies the certificate of every host against the name of that host.
 
-    kombu writes the name of the first host it tries into options that all hosts share (pyamqp.py,
-    `establish_connection`), so each further one is refused for not having the first one's name.
+    kombu writes the name of the first host into options that all hosts share (pyamqp.py, `establish_connection`). The
+    certificates of all other hosts are then refused, because they are not for the first host's name.
     """
 
     Connection = GroupingConnection

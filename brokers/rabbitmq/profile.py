@@ -1,4 +1,4 @@
-"""RabbitMQ: quorum queues, which survive the loss of a node. A message counts as published once it is confirmed."""
+"""RabbitMQ, with quorum queues, which survive the loss of a node. A message is published once it is confirmed."""
 
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,33 +39,34 @@ class RabbitMQProfile(ChannelProfile):
 
     url: SecretUrl = SecretUrl("amqp://guest:guest@localhost:5672//")
     """Where RabbitMQ is: amqp:// or amqps:// (TLS; the server's certificate is always verified). Several nodes of a
-    cluster separated by `;` are tried in turn; user, password and virtual host of the first hold for all:
+    cluster, separated by `;`, are tried in turn; all use the user, password and virtual host of the first URL:
     amqps://user:password@one:5671/orders;amqps://two:5671."""
 
     ca_certs: CaCerts | None = None
-    """File of the certificates that an amqps:// server is verified with; without it the system's own."""
+    """File of the certificates that verify an amqps:// server. If unset, the system's own are used."""
 
     management_url: SecretUrl | None = None
-    """The management plugin, http(s)://user:password@host:15672, if what it alone knows (alarms of each node,
-    a split cluster) is to be looked at as well."""
+    """URL of the management plugin, http(s)://user:password@host:15672. If set, the doctor also checks what only the
+    plugin knows: alarms of each node, and a split cluster."""
 
     heartbeat_seconds: Annotated[int, Field(ge=2)] = 10
-    """How often a worker and RabbitMQ prove to be alive; after two silent periods the connection is given up."""
+    """How often a worker and RabbitMQ send each other a heartbeat. After two silent periods the connection is
+    closed."""
 
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 2
-    """How long connecting to one host may take, and each step of logging in."""
+    """How long connecting to one host may take, and how long each step of logging in."""
 
     confirm_timeout_seconds: Annotated[float, Field(gt=0)] = 5
-    """How long RabbitMQ may take to confirm a message. Without a limit a publisher waits for ever while RabbitMQ is
-    frozen, or short of memory or disk."""
+    """How long RabbitMQ may take to confirm a message. Without a limit, a publisher would wait for ever while RabbitMQ
+    is frozen or short of memory or disk."""
 
     delivery_limit: Annotated[int, Field(ge=1)] = 20
-    """How often a message is delivered before it becomes a dead letter: one that kills its worker each time would go
-    round for ever. Queues keep the limit they were made with."""
+    """How often a message is delivered before it becomes a dead letter. Without a limit, a message that kills its
+    worker would be delivered for ever. A queue keeps the limit that it was created with."""
 
     prefetch_multiplier: Annotated[int, Field(ge=1)] = 4
-    """Messages that a worker takes in advance, times its concurrency. RabbitMQ redelivers at once what a killed worker
-    held, so taking a few costs nothing and is faster (3,005 instead of 2,292 tasks/s)."""
+    """Messages that a worker takes in advance, times its concurrency. More than one is faster (3,005 instead of 2,292
+    tasks/s) and costs nothing: RabbitMQ redelivers the messages of a killed worker at once."""
 
     @field_validator("management_url")
     @classmethod
@@ -91,7 +92,7 @@ class RabbitMQProfile(ChannelProfile):
             "worker_prefetch_multiplier": self.prefetch_multiplier,
         }
         if self.addresses[0].scheme == "amqps":
-            # Left alone, kombu does not verify that the certificate is this host's. None: the one connected to.
+            # By default kombu does not verify that the certificate is for this host. None: the host connected to.
             settings["broker_use_ssl"] = {
                 "cert_reqs": ssl.CERT_REQUIRED,
                 "ca_certs": self.ca_certs_file,
@@ -101,11 +102,11 @@ class RabbitMQProfile(ChannelProfile):
 
     def celery_settings(self, queues: Sequence[str]) -> dict[str, Any]:
         settings = super().celery_settings(queues)
-        # Neither is an option of the connection, so both travel with each message. `mandatory`: RabbitMQ would confirm
-        # a message that no queue takes.
+        # Both are options of each message, not of the connection. `mandatory`: otherwise RabbitMQ confirms a message
+        # that no queue takes.
         publishing = {"mandatory": True, "confirm_timeout": self.confirm_timeout_seconds}
         settings["task_routes"] = {"*": {"queue": queues[0], **publishing}}
-        # Each host gets its turn.
+        # So that each host is tried once.
         settings["task_publish_retry_policy"] |= {"max_retries": len(self.addresses)}
         return settings
 
@@ -123,10 +124,11 @@ class RabbitMQProfile(ChannelProfile):
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         if messages:
-            messages[0].channel.acknowledge_all(messages)
+            channel: Any = messages[0].channel
+            channel.acknowledge_all(messages)
 
     def depth(self, queue: str) -> Depth:
-        """RabbitMQ tells a client what is waiting, not what is with workers."""
+        """The unacknowledged are None: RabbitMQ tells a client only how many messages wait."""
         return self.ask(lambda channel: Depth(channel.queue_declare(queue, passive=True).message_count, None))
 
     def _inspect(self, queues: Sequence[str]) -> Iterator[Finding]:

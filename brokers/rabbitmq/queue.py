@@ -1,4 +1,4 @@
-"""What a queue is at RabbitMQ: replicated, and with a place for the messages that nobody can work on."""
+"""A queue of ours at RabbitMQ: replicated, and with a queue for its dead letters."""
 
 from typing import Any, Self
 
@@ -8,7 +8,7 @@ from kombu import Queue
 class DeadLetteredQueue(Queue):
     """A queue that is declared together with the queue of its dead letters.
 
-    Without that, whoever declares it first (worker, publisher) makes a queue whose dead letters vanish.
+    If a worker or publisher declared the queue alone, its dead letters would vanish.
     """
 
     @classmethod
@@ -17,7 +17,7 @@ class DeadLetteredQueue(Queue):
         arguments = {
             "x-queue-type": "quorum",
             "x-delivery-limit": delivery_limit,
-            # The default exchange leads to the queue of that name: there is no exchange to forget.
+            # The default exchange routes to the queue of that name, so there is no exchange to declare.
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": f"{name}.dead",
         }
@@ -25,7 +25,7 @@ class DeadLetteredQueue(Queue):
 
     @property
     def dead_letters(self) -> Queue:
-        """Where a message goes that was delivered too often or was rejected; for people to look at."""
+        """The queue for messages that were delivered too often or were rejected. People look at it."""
         return Queue(f"{self.name}.dead", queue_arguments={"x-queue-type": "quorum"})
 
     def declare(self, nowait: bool = False, channel: Any = None) -> str | None:

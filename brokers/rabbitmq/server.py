@@ -1,4 +1,4 @@
-"""What RabbitMQ shows to a client, held against what our promises need. Nothing is changed by looking."""
+"""Checks of RabbitMQ that any client can make. They change nothing."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -9,21 +9,21 @@ from kombu import Queue
 
 from brokers.base import STEP_SECONDS, Finding
 
-#: The first with quorum queues that delay, expire and dead-letter messages as classic ones do.
+#: The first version whose quorum queues delay, expire and dead-letter messages as classic queues do.
 OLDEST_VERSION: Final = (3, 10)
 
 HOW_TO_CREATE: Final = "manage.py relay creates it."
 
-#: A queue that nobody has: RabbitMQ drops what is sent there, and confirms having done so.
+#: A queue that does not exist: RabbitMQ drops and confirms a message for it.
 NOWHERE: Final = "anybroker.nowhere"
 
 
 class BlockedError(Exception):
-    """Raised when RabbitMQ says that it takes nothing more from a connection."""
+    """Raised when RabbitMQ reports that it has blocked a connection."""
 
 
 def inspect_version(properties: Mapping[str, Any]) -> Finding:
-    """Judge what the server said of itself when it was connected to."""
+    """Check the version that the server sent when we connected."""
     product, version = properties.get("product", "RabbitMQ"), str(properties.get("version", "0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if product == "RabbitMQ" and numbers < OLDEST_VERSION:
@@ -32,11 +32,11 @@ def inspect_version(properties: Mapping[str, Any]) -> Finding:
 
 
 def inspect_queue(connection: Any, queue: Queue) -> Iterator[Finding]:
-    """Say whether `queue` exists and is what we would make it: quorum, with its limit and its dead letters."""
+    """Check that `queue` exists with the attributes that we declare: quorum, delivery limit, dead letters."""
     try:
-        # Asked on a channel of its own, for RabbitMQ closes the channel of a question it answers with no.
+        # On a channel of its own: RabbitMQ closes a channel when it refuses a request.
         queue.queue_declare(passive=True, channel=connection.channel())
-        # To declare again what exists changes nothing: it compares.
+        # Declaring an existing queue again changes nothing: RabbitMQ compares the attributes.
         queue.queue_declare(channel=connection.channel())
     except NotFound:
         yield Finding("fail", f"queue {queue.name}", "does not exist.", HOW_TO_CREATE)
@@ -48,7 +48,7 @@ def inspect_queue(connection: Any, queue: Queue) -> Iterator[Finding]:
 
 
 def inspect_dead_letters(connection: Any, queue: Queue) -> Iterator[Finding]:
-    """Say whether anything lies in `queue`, where messages go that could not be worked on."""
+    """Check that `queue`, which takes the dead letters, exists and is empty."""
     try:
         count = connection.channel().queue_declare(queue.name, passive=True).message_count
     except NotFound:
@@ -60,14 +60,15 @@ def inspect_dead_letters(connection: Any, queue: Queue) -> Iterator[Finding]:
 
 
 def try_to_publish(channel: Any) -> Finding:
-    """Publish messages to nowhere. A server that is short of memory or disk takes one, and nothing more."""
+    """Publish two messages to NOWHERE. A server that is short of memory or disk takes the first and blocks the
+    second."""
     connection = channel.connection
     connection.on_blocked = _raise_blocked
     try:
         for _ in range(2):
             channel.basic_publish(amqp.Message(""), routing_key=NOWHERE, confirm_timeout=STEP_SECONDS)
     except (BlockedError, TimeoutError):
-        connection.collect()  # it would not answer a good-bye
+        connection.collect()  # without a dialogue, which it would not answer
         message = "An alarm for memory or disk stops all publishers."
         return Finding("fail", "publishing", message, "See rabbitmq-diagnostics alarms; free memory or disk.")
     return Finding("ok", "publishing", "Messages are confirmed.")

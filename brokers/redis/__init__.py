@@ -1,9 +1,9 @@
 """Redis and Valkey.
 
-profile.py     the settings, and what we ask
-server.py      what the server says of itself, held against our promises
-url.py         what REDIS_URL may be
-errors.py      what its client raises
-deliveries.py  which messages a worker notes in Redis
+profile.py     the settings, and the contract of `brokers/base.py`
+server.py      checks of the server, by what INFO says
+url.py         parsing REDIS_URL
+errors.py      reads the errors of redis-py
+deliveries.py  which messages a worker records in Redis as taken
 mended.py      kombu's transports, mended
 """

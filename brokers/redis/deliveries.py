@@ -1,8 +1,8 @@
-"""Messages of the ledger need no second record in Redis of who has them.
+"""Does not record in Redis which worker has a message of the ledger: the ledger knows.
 
-kombu writes down every message that a worker takes, and crosses it out when it is acknowledged (redis.py, `QoS.append`
-and `QoS.ack`): two of the three round trips that a message costs. What a killed worker had is then handed out again
-after the visibility timeout. The ledger does the same sooner, so for its messages all of that is in vain.
+kombu records every message that a worker takes, and deletes the record when it is acknowledged (redis.py, `QoS.append`
+and `QoS.ack`). These are two of the three round trips that a message costs. They serve to redeliver the messages of a
+killed worker after the visibility timeout. The ledger publishes its messages again sooner, so it does not need them.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from brokers.wire import is_in_ledger
 
 
 class LedgerQoS(redis.QoS):
-    """Remembers in this process alone which messages of the ledger a worker has taken.
+    """Remembers the messages of the ledger that a worker has taken in this process only.
 
-    Those that it has not begun when it ends in good order go back to their queue, as all others do.
+    When the worker stops in good order, the messages that it has not begun go back to their queue, like all others.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""What redis-py raises."""
+"""Reads the errors of redis-py."""
 
 from typing import ClassVar
 

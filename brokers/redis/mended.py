@@ -10,10 +10,10 @@ from brokers.redis.deliveries import LedgerQoS
 
 
 class SlotFreeingQoS(redis.QoS):
-    """Frees the place of a message in the worker even when it could not be acknowledged.
+    """Frees the place of a message in the worker even if acknowledging it fails.
 
-    kombu does so only after Redis has answered (redis.py, `QoS.ack`): each acknowledgement that a lost connection
-    swallows takes one place for ever, until the worker hears nothing any more.
+    kombu frees the place only after Redis has answered (redis.py, `QoS.ack`). Each acknowledgement that a lost
+    connection swallows then costs one place for ever, until the worker receives nothing any more.
     """
 
     def ack(self, delivery_tag: str) -> None:
@@ -25,10 +25,11 @@ class SlotFreeingQoS(redis.QoS):
 
 
 class ClientKeepingChannel(redis.Channel):
-    """Keeps its client for as long as the pool of connections that it is for.
+    """Keeps its client as long as it keeps its pool of connections.
 
-    kombu makes a new one for each command (redis.py, `conn_or_acquire`), which takes longer than the command: a worker
-    does a third less. (The other kind, which listens, it makes once; each of those owns a connection.)
+    kombu makes a new client for each command (redis.py, `conn_or_acquire`). That takes longer than the command: a
+    worker does a third less work. The client that listens for messages is another one: kombu makes it once, and it owns
+    its connection.
     """
 
     _kept: Any = None
@@ -42,7 +43,7 @@ class ClientKeepingChannel(redis.Channel):
 
 
 class ForeignOnRedis(redis.Channel):
-    """Reads whatever is in a list."""
+    """Reads every item of a list, also those that are no messages of kombu's."""
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)  # type: ignore[misc]
@@ -55,7 +56,7 @@ class ForeignOnRedis(redis.Channel):
         queue, item = reply
         try:
             readable = is_message(loads(item.decode()), self)
-        except Exception:  # types of our own, too, may be garbled
+        except Exception:  # a garbled value may raise anything
             readable = False
         return queue, item if readable else dumps(as_message(item, queue.decode()))
 

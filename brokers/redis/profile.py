@@ -1,6 +1,6 @@
-"""Redis, or Valkey: a list per queue. Fast, and simple to run.
+"""Redis, or Valkey, with one list for each queue. Fast, and simple to run.
 
-kombu takes a message off the list *before* it notes who has it: a worker killed between the two loses it.
+kombu takes a message off the list *before* it records which worker has it: a worker killed in between loses it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,41 +39,41 @@ class RedisProfile(ChannelProfile):
 
     url: SecretUrl = SecretUrl("redis://localhost:6379/0")
     """Where Redis is: redis://, rediss:// (TLS; the server's certificate is always verified), unix:// for a socket
-    (unix:///run/redis.sock?db=0), or sentinel:// for each Sentinel, separated by `;`. User, password and database go
-    into the first URL: rediss://user:password@host:6379/0."""
+    (unix:///run/redis.sock?db=0), or sentinel:// for each Sentinel, separated by `;`. Write user, password and
+    database into the first URL: rediss://user:password@host:6379/0."""
 
     ca_certs: CaCerts | None = None
-    """File of the certificates that a rediss:// server is verified with, beside the system's own."""
+    """File of certificates that verify a rediss:// server, in addition to the system's own."""
 
     sentinel_master: str = "mymaster"
     """Name under which the Sentinels know the Redis to use. Only for sentinel://."""
 
     sentinel_password: SecretStr | None = None
-    """Password that the Sentinels ask for, if they do; the one in the URL is for Redis."""
+    """Password of the Sentinels, if they have one. The password in the URL is for Redis."""
 
     key_prefix: str = ""
-    """Put before every key, so that several services can share a Redis. Change it only while the queues are empty."""
+    """Prefix of every key, so that several services can share a Redis. Change it only while the queues are empty."""
 
     visibility_timeout: Annotated[Seconds, Field(ge=1)] = 120
-    """When a message that a worker took and did not acknowledge is handed to another one. Only for durable=False: of
-    all others the ledger knows who has them. Longer than the longest task (60 s), or some of them run twice."""
+    """After how long a message that a worker took and did not acknowledge is given to another worker. Only for
+    tasks with durable=False: the ledger tracks all others. Longer than the longest task (60 s), or some run twice."""
 
     restore_interval_seconds: Annotated[int, Field(ge=1)] = 5
-    """How often a worker looks for such messages. By default kombu looks every 100 s, on top of the timeout."""
+    """How often a worker looks for such messages; this adds to the visibility timeout. kombu's default is 100 s."""
 
     socket_timeout_seconds: Annotated[float, Field(gt=1)] = 5
-    """How long an answer may take: without a limit, a connection cut silently is waited on for ever. More than the 1 s
-    that a worker waits for messages at a time."""
+    """How long an answer may take. Without a limit, a connection that was cut silently would block for ever. More than
+    1 s, which is how long a worker waits for messages at a time."""
 
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 2
     """How long connecting may take."""
 
     health_check_interval_seconds: Annotated[int, Field(ge=1)] = 5
-    """How often an idle connection is tried, so that one cut silently is replaced."""
+    """How often an idle connection is tested, so that a connection that was cut silently is replaced."""
 
     prefetch_multiplier: Annotated[int, Field(ge=1)] = 1
-    """Messages that a worker takes in advance, times its concurrency. More is not faster on Redis, and what a killed
-    worker held waits until it counts as lost (OUTBOX_LOST_AFTER_SECONDS)."""
+    """Messages that a worker takes in advance, times its concurrency. More is not faster on Redis, and the messages of
+    a killed worker wait until they count as lost (OUTBOX_LOST_AFTER_SECONDS)."""
 
     @classmethod
     def parse_url(cls, text: str) -> list[BrokerUrl]:
@@ -100,7 +100,7 @@ class RedisProfile(ChannelProfile):
             "worker_prefetch_multiplier": self.prefetch_multiplier,
         }
         if self._scheme == "rediss":
-            # Left alone, kombu takes rediss:// as leave to accept any certificate.
+            # By default kombu accepts any certificate for rediss://.
             settings["broker_use_ssl"] = {"ssl_cert_reqs": "required", "ssl_ca_certs": self.ca_certs_file}
         return settings
 
@@ -113,16 +113,16 @@ class RedisProfile(ChannelProfile):
             "health_check_interval": self.health_check_interval_seconds,
             "visibility_timeout": self.visibility_timeout,
             "unacked_restore_interval": self.restore_interval_seconds,
-            # Look each time instead of every tenth.
+            # Look every time; by default kombu looks every tenth time.
             "unacked_restore_throttle": 1,
-            # One list per queue: what goes first is decided before it is published.
+            # One list per queue: the relay publishes by priority, so the broker needs none.
             "priority_steps": [0],
             "global_keyprefix": self.key_prefix,
         }
         if self._scheme == "sentinel":
             password = self.sentinel_password.get_secret_value() if self.sentinel_password else None
             options["master_name"] = self.sentinel_master
-            # No retry: the next Sentinel is asked instead of the same one again.
+            # No retry: the next Sentinel is asked at once, not the same one again.
             options["sentinel_kwargs"] = {**timeouts, "password": password, "retry": None}
         return options
 
@@ -131,7 +131,7 @@ class RedisProfile(ChannelProfile):
         return self.model_copy(update={field: min(getattr(self, field), STEP_SECONDS) for field in limited})
 
     def prepare(self, queues: Sequence[str]) -> None:
-        """Verify that Redis can be used. A queue is there as soon as a message is."""
+        """Verify that Redis can be used. There is nothing to create: the first message makes its queue."""
         with self.new_channel() as channel, channel.conn_or_acquire() as client:
             if is_cluster(client.info("cluster")):
                 raise BrokerRefusedError(f"{self.address} cannot be used: {NO_CLUSTER}.", CLUSTER_CURE)
@@ -140,7 +140,7 @@ class RedisProfile(ChannelProfile):
         self.ask(lambda channel: publish_pipelined(channel, queue, messages))
 
     def depth(self, queue: str) -> Depth:
-        """Unacknowledged are those of all queues together: kombu notes them in one place."""
+        """The unacknowledged are those of all queues together: kombu records them in one place."""
         return self.ask(lambda channel: count(channel, queue))
 
     def _inspect(self, queues: Sequence[str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What a Redis server holds, and what it tells about itself, held against what our promises need."""
+"""Checks of a Redis server by what INFO says, and the number of messages that it holds."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -6,12 +6,12 @@ from typing import Any, Final
 from brokers.base import Depth, Finding
 from brokers.redis.url import CLUSTER_CURE, NO_CLUSTER
 
-#: The answer to INFO. A server may leave fields out, hence `get` throughout.
+#: The answer to INFO. A server may leave any field out.
 Info = Mapping[str, Any]
 
 OLDEST_VERSION: Final = (6, 2)
 
-#: Publishing fails when memory is full, so a warning has to come before.
+#: The share of maxmemory from which we warn: when memory is full, publishing fails.
 CROWDED: Final = 0.9
 
 
@@ -21,20 +21,20 @@ def is_cluster(info: Info) -> bool:
 
 
 def count(channel: Any, queue: str) -> Depth:
-    """Return the length of the list of `queue`, and what workers have of all queues together."""
+    """Return the length of the list of `queue`, and the number of unacknowledged messages of all queues together."""
     with channel.conn_or_acquire() as client:
         return Depth(*client.pipeline(transaction=False).llen(queue).hlen("unacked").execute())
 
 
 def inspect_server(info: Info) -> Iterator[Finding]:
-    """Yield a finding for each thing INFO tells that matters."""
+    """Yield the findings of all checks."""
     for look in (_version, _cluster, _role, _eviction, _memory, _persistence, _disk):
         yield from look(info)
 
 
 def _version(info: Info) -> Iterator[Finding]:
     version = str(info.get("redis_version", "0"))
-    # Valkey has a version of its own beside that of the Redis it can stand in for.
+    # Valkey has two versions: its own, and that of the Redis it is compatible with.
     product = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {version}"
     if _numbers(version) < OLDEST_VERSION:
         yield Finding("fail", "version", f"{product} is too old.", "Upgrade to Redis 6.2 or newer, or to Valkey.")
@@ -67,7 +67,7 @@ def _eviction(info: Info) -> Iterator[Finding]:
     if policy.startswith("allkeys"):
         yield Finding("fail", "maxmemory-policy", f"{policy}: a server full of messages throws some away.", cure)
     elif policy != "noeviction":
-        # Queues have no expiry, so these policies spare them.
+        # These policies evict only keys that expire, and queues do not expire.
         yield Finding("warn", "maxmemory-policy", f"{policy}: keys of other programs may be thrown away.", cure)
     else:
         yield Finding("ok", "maxmemory-policy", "noeviction")

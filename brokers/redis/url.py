@@ -1,13 +1,13 @@
-"""What REDIS_URL may be."""
+"""Parses and checks REDIS_URL."""
 
 from typing import Final
 
 from brokers.urls import BrokerUrl, parse_socket, parse_urls, scheme_of
 
-#: Schemes of servers on the network, with their usual ports.
+#: Schemes of servers on the network, with their default ports.
 NETWORK_SCHEMES: Final = {"redis": 6379, "rediss": 6379, "sentinel": 26379}
 SOCKET_SCHEMES: Final = ("unix", "redis+socket")
-#: How people ask for what they cannot have.
+#: Schemes with which people ask for Redis Cluster, which is refused.
 CLUSTER_SCHEMES: Final = ("redis+cluster", "rediss+cluster", "redis-cluster", "rediss-cluster")
 SCHEMES: Final = (*NETWORK_SCHEMES, *SOCKET_SCHEMES, *CLUSTER_SCHEMES)
 
@@ -19,7 +19,7 @@ CLUSTER_CURE: Final = "Use a Redis without cluster mode; for failover, Sentinel.
 
 
 def parse_redis_url(text: str) -> list[BrokerUrl]:
-    """Return the addresses in `text`: several of Sentinels, otherwise one.
+    """Return the addresses in `text`: several for Sentinels, otherwise one.
 
     Raises ValueError with what is wrong and the cure, without quoting the URL.
     """

@@ -1,10 +1,10 @@
 """Amazon SQS, and emulators of it.
 
-profile.py     what we ask, and what Celery is told
-settings.py    what can be set
-queues.py      the queues: found, made, mended and judged
-predefined.py  where kombu finds them
+profile.py     the contract of `brokers/base.py`
+settings.py    the settings
+queues.py      finds, creates, corrects and checks the queues
+predefined.py  tells kombu where the queues are
 publishing.py  publishing a batch
-errors.py      what boto raises
+errors.py      reads the errors of boto
 mended.py      kombu's transport, mended
 """

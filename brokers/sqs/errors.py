@@ -1,4 +1,4 @@
-"""What boto raises."""
+"""Reads the errors of boto."""
 
 from http import HTTPStatus
 from typing import ClassVar, Final
@@ -7,7 +7,7 @@ from botocore import exceptions as aws
 
 from brokers.library_errors import Kinds, LibraryErrors
 
-#: What SQS calls the lack of a queue: the first in the older protocol's words.
+#: Codes of SQS for a missing queue. The first one is of the older protocol.
 _NO_QUEUE: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
 _DENIALS: Final = (
@@ -23,7 +23,7 @@ _DENIALS: Final = (
 
 
 class SQSErrors(LibraryErrors):
-    """Reads the errors of boto, too, most of which are of one kind and told apart by a code."""
+    """Reads the errors of boto, too. Most are a ClientError, and only a code tells them apart."""
 
     kinds: ClassVar[Kinds] = (*LibraryErrors.kinds, aws.BotoCoreError, aws.ClientError)
     timeouts: ClassVar[Kinds] = (*LibraryErrors.timeouts, aws.ConnectTimeoutError, aws.ReadTimeoutError)
@@ -48,11 +48,11 @@ class SQSErrors(LibraryErrors):
         return super().reason(error)
 
     def _code(self, error: BaseException) -> str:
-        """Return what AWS calls the error, or an empty text when it is not AWS's."""
+        """Return AWS's code of the error; '' if it is not an error of AWS."""
         answered = self.find(error, (aws.ClientError,))
         return str(answered.response.get("Error", {}).get("Code", "")) if answered else ""
 
     def _behind(self, error: BaseException) -> BaseException | None:
-        # Botocore raises an error anew that it has kept, and what was behind it is then in its arguments only.
+        # Botocore keeps an error and raises it later; its cause is then only in its arguments.
         kept = error.kwargs.get("error") if isinstance(error, aws.BotoCoreError) else None
         return error.__cause__ or (kept if isinstance(kept, BaseException) else None) or error.__context__

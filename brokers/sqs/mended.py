@@ -13,9 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 class PatientSQSConnection(AsyncSQSConnection):
-    """Takes any failure of a request for messages as 'none just now', and says so in the log.
+    """Treats a failed request for messages as an answer without messages, and logs a warning.
 
-    kombu raises a bare Exception for the answers 4xx (aws/connection.py, `_on_list_ready`), which ends the worker.
+    For an answer of 4xx kombu raises a bare Exception (aws/connection.py, `_on_list_ready`), which ends the worker.
     """
 
     def _on_list_ready(self, parent: Any, markers: Any, operation: str, response: Any) -> Any:
@@ -27,7 +27,7 @@ class PatientSQSConnection(AsyncSQSConnection):
 
 
 class ForeignOnSQS(SQS.Channel):
-    """Reads whatever somebody sent."""
+    """Reads every message of a queue, also those that kombu has not written."""
 
     def _message_to_python(self, message: Any, queue_name: str, q_url: str) -> Any:
         try:
@@ -44,13 +44,13 @@ class ForeignOnSQS(SQS.Channel):
 
 
 class PatientSQSChannel(ForeignOnSQS):
-    """Asks again after a failed request for messages, at first after a second.
+    """Asks again after a failed request for messages, after 1 s at first.
 
-    kombu takes its own word for a failure, an empty list, for an answer (SQS/__init__.py, `_on_messages_ready`), which
-    ends the worker.
+    For a failure kombu passes an empty list on, and then reads it as an answer (SQS/__init__.py, `_on_messages_ready`).
+    That ends the worker.
     """
 
-    #: Less than a heartbeat: the watchdog, which looks once per heartbeat, must not take a pause for deafness.
+    #: Less than a heartbeat. The watchdog looks once per heartbeat, and must not take a worker that pauses for deaf.
     longest_pause_seconds = 8.0
     _failures = 0
 
@@ -70,8 +70,8 @@ class PatientSQSChannel(ForeignOnSQS):
 class SQSTransport(SQS.Transport):
     """Asks for messages again after the worker has reconnected.
 
-    Celery resets the event loop when a connection is lost, and kombu then forgets which one is in use (hub.py,
-    `_close`): a channel made after that has none, and never asks for anything.
+    Celery resets the event loop when a connection is lost, and kombu then forgets which loop is in use (hub.py,
+    `_close`). A channel that is made after that has no loop and never asks for messages.
     """
 
     Channel = PatientSQSChannel
@@ -83,5 +83,5 @@ class SQSTransport(SQS.Transport):
             channel.hub = loop
 
 
-# kombu has no setting for it; nothing of SQS's can be used before this module is imported.
+# kombu has no setting for this class. No connection to SQS is made before this module is imported.
 SQS.AsyncSQSConnection = PatientSQSConnection  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The names of our queues at SQS, and where kombu finds them."""
+"""Tells kombu the names and URLs of our queues at SQS."""
 
 import re
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
@@ -9,14 +9,15 @@ QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,35}")
 
 
 class PredefinedQueues(Mapping[str, dict[str, str]]):
-    """kombu's `predefined_queues`. `find_url` is called when kombu connects, for settings are read without network.
+    """kombu's `predefined_queues`. `find_url` is called when kombu connects: reading the settings needs no network.
 
-    kombu then reads all `items()`. It reads single ones for each message that it acknowledges: those are remembered.
+    When kombu connects, it reads all `items()`. For each message that it acknowledges it reads one item; so the URLs
+    are remembered.
     """
 
     def __init__(self, prefix: str, queues: Sequence[str], find_url: Callable[[str], str]) -> None:
         self._queues = {f"{prefix}{queue}": queue for queue in queues}
-        # By its plain name too: so kombu asks for it where it polls without an event loop, as under gevent.
+        # Without the prefix, too: kombu uses this name where it polls without an event loop, as under gevent.
         self._plain = {queue: queue for queue in queues}
         self._find_url = find_url
         self._urls: dict[str, str] = {}
@@ -41,5 +42,5 @@ class PredefinedQueues(Mapping[str, dict[str, str]]):
         return len(self._queues)
 
     def __repr__(self) -> str:
-        # kombu tells connections apart by this.
+        # kombu uses this text to tell connections apart.
         return f"{type(self).__name__}({list(self)})"

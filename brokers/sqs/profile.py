@@ -1,4 +1,4 @@
-"""Amazon SQS, or an emulator of it. Nothing to run; paid for by the request."""
+"""Amazon SQS, or an emulator of it. There is no server to run, and every request is paid for."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -34,7 +34,7 @@ class SQSProfile(SQSSettings):
         settings = super().celery_settings(queues)
         settings["broker_transport_options"] |= {
             "queue_name_prefix": self.queue_prefix,
-            # kombu then neither lists queues, a right that many do not have, nor makes one without dead letters.
+            # kombu then does not list queues (many accounts lack that right), nor create one without dead letters.
             "predefined_queues": PredefinedQueues(self.queue_prefix, queues, self.find_queue_url),
         }
         return settings
@@ -57,13 +57,13 @@ class SQSProfile(SQSSettings):
 
     @staticmethod
     def _client_options(connect_timeout: float, read_timeout: float) -> dict[str, Any]:
-        # One attempt: whoever publishes or polls tries again anyway, and knows better when.
+        # One attempt: the relay and the workers try again by themselves.
         retries = {"total_max_attempts": 1}
         return {"connect_timeout": connect_timeout, "read_timeout": read_timeout, "retries": retries}
 
     @cached_property
     def queues(self) -> "SQSQueues":
-        """The queues of this service, made as the settings say."""
+        """The queues of this service, with the attributes that the settings say."""
         from brokers.sqs.queues import SQSQueues, make_client  # not above: it loads boto
 
         options = self._client_options(
@@ -80,14 +80,14 @@ class SQSProfile(SQSSettings):
         )
 
     def find_queue_url(self, queue: str) -> str:
-        """Ask SQS for the URL of `queue`, which is made if it is missing and may be."""
+        """Ask SQS for the URL of `queue`. A missing queue is created if SQS_CREATE_QUEUES allows it."""
         with broker_errors(self):
             if self.create_queues and self.queues.find_url(self.queues.name(queue)) is None:
                 self.queues.ensure(queue)
             return self.queues.url(queue)
 
     def queue_url(self, queue: str) -> str:
-        """Return the URL of `queue`; SQS is asked for it once, for it never changes."""
+        """Return the URL of `queue`. It never changes, so SQS is asked only once."""
         if queue not in self._urls:
             self._urls[queue] = self.find_queue_url(queue)
         return self._urls[queue]
@@ -103,7 +103,7 @@ class SQSProfile(SQSSettings):
             publish_to_sqs(self.queues.client, self.queue_url(queue), queue, messages)
 
     def depth(self, queue: str) -> Depth:
-        """SQS calls its numbers approximate: for up to a minute after the last message they may be behind."""
+        """The numbers are approximate: they may lag for up to a minute after the last message."""
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         with broker_errors(self):
             counts = self.queues.read(self.queue_url(queue), *names)

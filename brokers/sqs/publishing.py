@@ -1,4 +1,4 @@
-"""Batches to SQS: requests of ten messages."""
+"""Publishes a batch to SQS, in requests of ten messages."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from kombu.utils.json import dumps
 from brokers.errors import PublishError
 from brokers.wire import BODY, TaskMessage
 
-#: What SQS takes in one request.
+#: The most messages that SQS takes in one request.
 SQS_BATCH: Final = 10
 
 
 def publish_to_sqs(client: Any, queue_url: str, queue: str, messages: Sequence[TaskMessage]) -> None:
-    """Publish in requests of ten. Raises PublishError with those of a request that SQS did not take."""
+    """Publish in requests of ten. Raises PublishError with the messages that SQS did not take."""
     refused: dict[UUID, str] = {}
     for start in range(0, len(messages), SQS_BATCH):
         batch = messages[start : start + SQS_BATCH]
@@ -33,7 +33,7 @@ def publish_to_sqs(client: Any, queue_url: str, queue: str, messages: Sequence[T
 
 
 def sqs_body(queue: str, message: TaskMessage) -> str:
-    """A message as kombu writes it to SQS: JSON around a base64 body, in base64 itself."""
+    """Return a message as kombu writes it to SQS: JSON with the body in base64, all of it in base64 again."""
     envelope: Mapping[str, Any] = {
         "body": _base64(BODY),
         "content-type": "application/json",

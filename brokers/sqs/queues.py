@@ -1,4 +1,4 @@
-"""The queues at SQS: found, made, mended and judged by their attributes."""
+"""Finds, creates, corrects and checks the queues at SQS."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,17 +19,17 @@ HOW_TO_CREATE: Final = "manage.py relay creates it, unless SQS_CREATE_QUEUES=fal
 
 
 def make_client(region: str, endpoint: str | None, **options: Any) -> Any:
-    """Return boto's client for SQS in `region`, or at `endpoint`, with these of botocore's options."""
+    """Return boto's client for SQS in `region`, or at `endpoint`; `options` are botocore's."""
     return Session(region_name=region).client("sqs", endpoint_url=endpoint, config=Config(**options))
 
 
 @dataclass(frozen=True)
 class SQSQueues:
-    """The queues whose names begin with `prefix`, each beside the queue of its dead letters (`-dead`)."""
+    """The queues whose names begin with `prefix`. Each has a queue for its dead letters, whose name ends in `-dead`."""
 
     client: Any
     prefix: str
-    #: What a queue is made with; all values as text, as SQS has them.
+    #: The attributes that a queue is created with. All values are text, as SQS has them.
     attributes: Attributes
     #: How often a message is received before it becomes a dead letter.
     max_receives: int
@@ -57,7 +57,7 @@ class SQSQueues:
         return dict(answer.get("Attributes", {}))
 
     def ensure(self, queue: str) -> None:
-        """Make `queue` and the queue of its dead letters what they should be, whatever there is of them."""
+        """Create `queue` and the queue of its dead letters, or correct their attributes if they exist."""
         name = self.name(queue)
         retention = {"MessageRetentionPeriod": self.attributes["MessageRetentionPeriod"]}
         dead_letters = self.read(self._ensure(f"{name}-dead", retention), "QueueArn")["QueueArn"]
@@ -65,7 +65,7 @@ class SQSQueues:
         self._ensure(name, {**self.attributes, "RedrivePolicy": redrive})
 
     def _ensure(self, name: str, wanted: Attributes) -> str:
-        """Return the URL of the queue, made or corrected if need be."""
+        """Return the URL of the queue, which is created or corrected if necessary."""
         url = self.find_url(name)
         if url is None:
             return str(self.client.create_queue(QueueName=name, Attributes=wanted)["QueueUrl"])
@@ -75,7 +75,7 @@ class SQSQueues:
         return url
 
     def inspect(self, queue: str) -> Iterator[Finding]:
-        """Yield findings about `queue`: whether it exists, its attributes, its dead letters and what we may do."""
+        """Yield findings about `queue`: whether it exists, its attributes, its dead letters and our permissions."""
         subject = f"queue {self.name(queue)}"
         try:
             url = self.url(queue)
@@ -93,7 +93,7 @@ class SQSQueues:
             yield Finding("warn", f"queue {name}", f"holds about {waiting} messages.", "Look at them, then purge it.")
 
     def _inspect_permissions(self, subject: str, url: str) -> Iterator[Finding]:
-        """Try what a worker and a publisher do, with calls that carry nothing and so change nothing."""
+        """Try the calls of a worker and of a publisher. The requests are empty, so they change nothing."""
         attempts: dict[str, Callable[[], Any]] = {
             "sqs:SendMessage": lambda: self.client.send_message_batch(QueueUrl=url, Entries=[]),
             "sqs:ReceiveMessage": lambda: self.client.receive_message(QueueUrl=url, MaxNumberOfMessages=0),
@@ -107,7 +107,7 @@ class SQSQueues:
             try:
                 attempt()
             except ClientError as error:
-                # Any other answer complains of the emptiness: then we were let in.
+                # Any other error says that the request is empty: then we have the permission.
                 if SQSErrors().is_denial(error):
                     denied.append(action)
         if denied:
@@ -118,7 +118,7 @@ class SQSQueues:
 
 
 def _judge(subject: str, found: Attributes, wanted: Attributes) -> Iterator[Finding]:
-    """Yield findings about attributes that break a promise, or one that all are well."""
+    """Yield a finding for each attribute that breaks a promise, or one finding that all are right."""
     findings = []
     visibility, retention = int(found.get("VisibilityTimeout", 0)), int(found.get("MessageRetentionPeriod", 0))
     if visibility <= TIME_LIMIT_SECONDS:
@@ -136,7 +136,7 @@ def _judge(subject: str, found: Attributes, wanted: Attributes) -> Iterator[Find
 
 
 def _comparable(value: str | None) -> Any:
-    """Return an attribute so that equal policies are equal, whatever their spelling."""
+    """Return an attribute in a form in which equal policies compare equal, however they are written."""
     if not value or not value.startswith("{"):
         return value
     return {key: str(each) for key, each in json.loads(value).items()}

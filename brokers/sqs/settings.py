@@ -1,4 +1,4 @@
-"""What can be set about SQS."""
+"""The settings of SQS."""
 
 import re
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from settings.errors import SettingsError
 from settings.masking import SecretUrl
 from settings.variables import Seconds
 
-#: No path: kombu would drop it.
+#: A path is not allowed: kombu would drop it.
 ENDPOINT: Final = re.compile(r"https?://[^/@?#\s]+/?", re.IGNORECASE)
 
 
 class SQSSettings(BrokerProfile):
-    """The variables of SQS, and how it is called in messages."""
+    """The variables of SQS, and its names in messages."""
 
     model_config = SettingsConfigDict(env_prefix="SQS_")
 
@@ -33,43 +33,45 @@ class SQSSettings(BrokerProfile):
     """The AWS region that the queues are in."""
 
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "anybroker-"
-    """Put before the name of every queue, so that services and environments share an account: anybroker-default."""
+    """Prefix of the name of every queue, so that services and environments can share an account: anybroker-default."""
 
     endpoint_url: SecretUrl | None = None
-    """Where an emulator is (http://localhost:9324), or a VPC endpoint; empty means AWS itself."""
+    """Address of an emulator (http://localhost:9324) or of a VPC endpoint. If unset, AWS itself is used."""
 
     create_queues: bool = True
-    """Whether we may create queues and correct their attributes; false only verifies them, for accounts where queues
-    are made by other means (deploy/aws/)."""
+    """Whether we may create queues and correct their attributes. If false, we only verify them: for accounts where
+    queues are made by other means."""
 
     visibility_timeout: Annotated[Seconds, Field(ge=1, le=43_200)] = 120
-    """When a message that a worker took and did not acknowledge is handed to another one. Longer than the longest task
-    (60 s), or messages waiting in a busy worker run twice; what a killed worker held waits that long."""
+    """After how long a message that a worker took and did not acknowledge is given to another worker. It must be longer
+    than the longest task (60 s), or messages that wait in a busy worker run twice. The messages of a killed worker wait
+    for as long."""
 
     retention_days: Annotated[int, Field(ge=1, le=14)] = 14
-    """How long SQS keeps a message that nobody takes: 14 is the most there is, for an outage of the workers."""
+    """How long SQS keeps a message that no worker takes. 14 is the most that SQS allows; it is for an outage of the
+    workers."""
 
     max_receives: Annotated[int, Field(ge=1, le=1000)] = 10
-    """How often a message is received before it becomes a dead letter: one that kills its worker each time would go
-    round until it is too old."""
+    """How often a message is received before it becomes a dead letter. Without a limit, a message that kills its worker
+    would be delivered again until it is too old."""
 
     wait_time_seconds: Annotated[int, Field(ge=0, le=15)] = 10
-    """How long an empty queue is listened to per request. Longer costs less; kombu gives up a request after 20 s, and
-    one that is given up as the answer comes is a message delayed by the visibility timeout."""
+    """How long one request waits for a message in an empty queue. A longer wait costs less. kombu gives a request up
+    after 20 s; if the answer comes at that moment, its message is delayed by the visibility timeout."""
 
     polling_interval_seconds: Annotated[float, Field(ge=0)] = 0.1
-    """Pause after a request that brought nothing. kombu's own 1 s would be added to the delay of the next message;
-    without any a worker asks a failing SQS as fast as it can."""
+    """Pause after a request that brought no message. It delays the next message; kombu's default is 1 s. Without a
+    pause, a worker would ask a failing SQS as fast as it can."""
 
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 2
-    """How long connecting may take. By default botocore tries for minutes."""
+    """How long connecting may take. botocore's own default is minutes."""
 
     read_timeout_seconds: Annotated[float, Field(gt=0)] = 5
     """How long an answer may take."""
 
     prefetch_multiplier: Annotated[int, Field(ge=1)] = 4
-    """Messages that a worker takes in advance, times its concurrency; ten per request at most. Requests are paid for,
-    so one should bring several."""
+    """Messages that a worker takes in advance, times its concurrency; ten per request at most. Every request is paid
+    for, so it should bring several messages."""
 
     @field_validator("endpoint_url")
     @classmethod

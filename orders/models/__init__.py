@@ -1,7 +1,7 @@
 """Products, the orders placed for them, and what happened to each order.
 
-An order is history: it keeps its own copy of each product's name, SKU and price, and neither its customer nor its
-products can be deleted from under it.
+An order is a record: it keeps its own copy of each product's name, SKU and price, and the database does not let its
+customer or its products be deleted.
 """
 
 from orders.models.history import OrderEvent

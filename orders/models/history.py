@@ -1,4 +1,4 @@
-"""What happened to an order, when, and by whom. Only ever added to."""
+"""The timeline of an order: what happened, when, and who did it. Entries are only added."""
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class OrderEvent(models.Model):
-    """One entry of an order's timeline. Written with what it tells of, in the same transaction."""
+    """One entry of an order's timeline. It is written in the same transaction as the change that it records."""
 
     class Kind(models.TextChoices):
         PLACED = "placed"
@@ -28,11 +28,11 @@ class OrderEvent(models.Model):
     order = models.ForeignKey("orders.Order", on_delete=models.CASCADE, related_name="events")
     kind = models.CharField(max_length=30, choices=Kind)
     at = models.DateTimeField(default=timezone.now)
-    # No index: nobody looks for what one user did, and it would cost each entry.
+    # No index: nothing looks up the entries of one user, and an index would cost time with each entry.
     by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
     )
-    """Who did it; null: the service itself."""
+    """The user who did it; null if it was the service itself."""
     detail = models.CharField(max_length=500, blank=True, default="")
     """The customer's or the staff's own words, such as the reason of a cancellation."""
 
@@ -44,7 +44,7 @@ class OrderEvent(models.Model):
 
     @property
     def by_role(self) -> Role:
-        """As what they did it: staff who order for themselves are customers then."""
+        """The role of the user for this order: staff who order for themselves are its customer."""
         if self.by_id is None:
             return self.Role.SERVICE
         return self.Role.CUSTOMER if self.by_id == self.order.user_id else self.Role.STAFF

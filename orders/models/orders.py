@@ -16,23 +16,23 @@ from orders.errors import IllegalMoveError
 from orders.models.history import OrderEvent, record
 from orders.models.products import Product, validate_currency
 
-#: Bounds of one order: they keep a request, its locks and its e-mail small. `Order.total` has room for the most.
+#: Limits of one order. They keep a request, its locks and its e-mail small; `Order.total` has room for the largest one.
 MAX_LINES = 50
 MAX_QUANTITY = 1000
 
 
 class OrderQuerySet(models.QuerySet["Order"]):
     def visible_to(self, user: User | AnonymousUser) -> Self:
-        """Return the orders this user may see: one's own; all of them for staff."""
+        """Return the orders that this user may see: their own, or all for staff."""
         return self if user.is_staff else self.filter(user_id=user.pk)
 
     def with_lines(self) -> Self:
-        """Return the orders together with their customers and lines, in two queries however many they are."""
+        """Return the orders with their customers and lines, in two queries whatever the number of orders."""
         return self.select_related("user").prefetch_related("items")
 
     def placed_on(self, day: date) -> Self:
-        """Return the orders placed on `day` of the current time zone, the cancelled ones left out."""
-        # Two midnights, rather than one midnight and 24 hours: a day may have 23 or 25 hours.
+        """Return the orders placed on `day` in the current time zone, without the cancelled ones."""
+        # From midnight to midnight, not midnight plus 24 hours: a day may have 23 or 25 hours.
         return self.filter(created_at__gte=_midnight(day), created_at__lt=_midnight(day + timedelta(days=1))).exclude(
             status=Order.Status.CANCELLED
         )
@@ -74,9 +74,9 @@ def _midnight(day: date) -> datetime:
 
 
 class Order(models.Model):
-    """What a customer bought. Created by `Order.objects.place()` only; its status moves as `MOVES` says.
+    """An order of a customer. Only `Order.objects.place()` creates one; `MOVES` says how its status may change.
 
-    `id` stays inside the database, `order_id` is the public name, `number` the one that people say aloud.
+    `id` is used inside the database only, `order_id` is the public id, and `number` is for people.
     """
 
     class Status(models.TextChoices):
@@ -85,8 +85,8 @@ class Order(models.Model):
         FULFILLED = "fulfilled", "Fulfilled"
         CANCELLED = "cancelled", "Cancelled"
 
-    #: What an order may become. The confirmation e-mail's task confirms it, staff fulfil it, and its customer or
-    #: staff may cancel it until then.
+    #: The statuses that may follow each status. The task that sends the confirmation e-mail confirms an order, staff
+    #: fulfil it, and its customer or staff may cancel it until then.
     MOVES: ClassVar[dict[Status, set[Status]]] = {
         Status.PLACED: {Status.CONFIRMED, Status.CANCELLED},
         Status.CONFIRMED: {Status.FULFILLED, Status.CANCELLED},
@@ -95,7 +95,7 @@ class Order(models.Model):
     }
 
     class Confirmation(models.TextChoices):
-        """How far the confirmation e-mail is."""
+        """The state of the confirmation e-mail."""
 
         PENDING = "pending"
         SENDING = "sending"
@@ -115,7 +115,7 @@ class Order(models.Model):
     confirmation_attempts = models.PositiveIntegerField(default=0)
     confirmation_sent_at = models.DateTimeField(null=True, blank=True)
     confirmation_task_id = models.UUIDField(unique=True, null=True, blank=True, editable=False)
-    """The Celery task that sends it."""
+    """The Celery task that sends the confirmation."""
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -136,14 +136,14 @@ class Order(models.Model):
     def number(self) -> str:
         """The order's number, such as A-000123.
 
-        Written from the primary key: unique however many orders are placed at once, without a counter that they
-        would have to wait for. A number may be missing (a rolled-back order has used it up).
+        It is made from the primary key, so it is unique without a counter that orders would have to wait for. A number
+        may be missing: a rolled-back order uses one up.
         """
         return f"A-{self.pk:06d}" if self.pk else ""
 
     @transaction.atomic
     def change_note(self, note: str, *, by: User) -> None:
-        """Change what the customer asks for. Raises IllegalMoveError unless the order is still placed."""
+        """Change the customer's note. Raises IllegalMoveError unless the order is still placed."""
         self._lock()
         if self.status != self.Status.PLACED:
             raise IllegalMoveError(f"Order {self.number} is {self.status}: its note cannot be changed any more.")
@@ -172,14 +172,14 @@ class Order(models.Model):
         record(self.pk, OrderEvent.Kind.CANCELLED, by=by, detail=reason)
 
     def _begin_move_to(self, status: Status) -> None:
-        """Set the status, if `MOVES` allows it to the order as it is in the database now."""
+        """Set the status if `MOVES` allows it for the status that is in the database now."""
         self._lock()
         if status not in self.MOVES[self.Status(self.status)]:
             raise IllegalMoveError(f"Order {self.number} is {self.status}, so it cannot be {status} now.")
         self.status = status
 
     def _lock(self) -> None:
-        """Read what is decided upon anew; nobody else can change it until the transaction ends."""
+        """Lock the order until the transaction ends, and read again the fields that decisions depend on."""
         self.refresh_from_db(
             fields=["status", "note", "confirmation_state"],
             from_queryset=Order.objects.select_for_update(no_key=True),

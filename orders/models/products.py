@@ -1,4 +1,4 @@
-"""What is on sale, and the only code that changes a stock."""
+"""The products, and the only code that changes a stock."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -10,7 +10,7 @@ from django.db.models import F, ProtectedError, Q
 
 from orders.errors import OrderRefusedError, ProductInUseError, StockError
 
-#: Pieces of one product; far below what the column holds, so that nothing that is put back overflows it.
+#: The most pieces of one product. Far below the limit of the column, so that pieces put back never overflow it.
 MAX_STOCK = 1_000_000_000
 
 validate_sku = RegexValidator(
@@ -24,11 +24,11 @@ class ProductQuerySet(models.QuerySet["Product"]):
         return self.filter(active=True)
 
     def visible_to(self, user: User | AnonymousUser) -> Self:
-        """Return what is on sale; for staff also what is not."""
+        """Return the products on sale; for staff, all products."""
         return self if user.is_staff else self.on_sale()
 
     def with_words(self, text: str) -> Self:
-        """Return those that have every word of `text` in their SKU, name or description, in any case."""
+        """Return the products with every word of `text` in their SKU, name or description; case does not matter."""
         found = self
         for word in text.split():
             found = found.filter(Q(sku__icontains=word) | Q(name__icontains=word) | Q(description__icontains=word))
@@ -37,16 +37,17 @@ class ProductQuerySet(models.QuerySet["Product"]):
     def locked(self) -> Self:
         """Lock the rows until the transaction ends, always in the order of their sku.
 
-        So two transactions that want the same products never wait for each other in a circle. SQLite has no row locks
-        and needs none, for it lets only one transaction write.
+        The order prevents deadlocks between transactions that want the same products. SQLite has no row locks and needs
+        none, because it lets only one transaction write.
         """
         return self.order_by("sku").select_for_update(no_key=True)
 
     def take_stock(self, quantities: Mapping[str, int]) -> dict[str, "Product"]:
         """Take `quantities` (sku → pieces) from the stock, all or none, and return the products by sku.
 
-        Call inside a transaction: the rows stay locked until it ends, so nobody else can take the same pieces,
-        and the names and prices are those of that moment. Raises OrderRefusedError, naming every sku at fault.
+        Call this inside a transaction. The rows stay locked until it ends, so no other order can take the same pieces,
+        and names and prices do not change meanwhile. Raises OrderRefusedError, naming every sku that cannot be
+        delivered.
         """
         products: dict[str, Product] = {
             product.sku: product for product in self.on_sale().filter(sku__in=list(quantities)).locked()
@@ -59,9 +60,9 @@ class ProductQuerySet(models.QuerySet["Product"]):
         return products
 
     def put_back(self, pieces: Mapping[int, int]) -> None:
-        """Return `pieces` (product id → how many) to the stock, also of what is sold no longer.
+        """Return `pieces` (product id → how many) to the stock, also of products that are not sold any more.
 
-        Call inside a transaction.
+        Call this inside a transaction.
         """
         products: list[Product] = list(self.filter(pk__in=list(pieces)).locked())
         for product in products:
@@ -70,7 +71,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
 
 
 def _reasons_to_refuse(products: Mapping[str, "Product"], quantities: Mapping[str, int]) -> dict[str, str]:
-    """Return what is wrong with each sku that cannot be delivered. The first line sets the order's currency."""
+    """Return a reason for each sku that cannot be delivered. The first product sets the order's currency."""
     currency = next((products[sku].currency for sku in quantities if sku in products), "")
     reasons = {}
     for sku, quantity in quantities.items():
@@ -88,7 +89,7 @@ def _reasons_to_refuse(products: Mapping[str, "Product"], quantities: Mapping[st
 
 
 class Product(models.Model):
-    """Something on sale. What is sold no longer is made inactive, not deleted: past orders refer to it."""
+    """A product. One that is not sold any more is made inactive, not deleted, because past orders refer to it."""
 
     sku = models.CharField("SKU", max_length=40, unique=True, validators=[validate_sku])
     name = models.CharField(max_length=200)
@@ -121,9 +122,9 @@ class Product(models.Model):
         return f"{self.sku} {self.name}"
 
     def change_stock(self, change: int) -> None:
-        """Add `change` pieces to the stock or, if negative, take them from it, whatever orders take meanwhile.
+        """Add `change` pieces to the stock or, if negative, take them from it. Safe while orders take pieces, too.
 
-        Raises StockError, and changes nothing, if so many are not there or there would be more than MAX_STOCK.
+        Raises StockError and changes nothing if the stock would be below 0 or above MAX_STOCK.
         """
         possible = Q(stock__gte=-change, stock__lte=MAX_STOCK - change)
         changed = Product.objects.filter(possible, pk=self.pk).update(stock=F("stock") + change)
@@ -137,7 +138,7 @@ class Product(models.Model):
     @transaction.atomic
     def delete_unsold(self) -> None:
         """Delete a product that was never ordered. Raises ProductInUseError if it was: orders refer to it."""
-        # With the lock no order for it can begin meanwhile.
+        # The lock keeps new orders from taking the product meanwhile.
         Product.objects.select_for_update().get(pk=self.pk)
         try:
             self.delete()

@@ -1,11 +1,11 @@
-"""What is kept of requests that may be sent again."""
+"""The kept answers to requests that a client may send again."""
 
 from django.conf import settings
 from django.db import models
 
 
 class IdempotencyKey(models.Model):
-    """The answer to a request that carried an Idempotency-Key, written in the transaction of what it did."""
+    """The answer to a request with an Idempotency-Key. It is written in the transaction of the request."""
 
     # No index of its own: the unique constraint begins with the user.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", db_index=False)

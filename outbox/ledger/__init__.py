@@ -2,6 +2,7 @@
 
 enqueue.py  whoever calls `.delay()`
 relay.py    what is due, what was lost
+held.py     what is not to be published now
 worker.py   claim, begin, renew, settle
 people.py   replay, discard, prune
 history.py  what a message tells of its past
@@ -11,12 +12,13 @@ The clock is the database's, because hosts may disagree about the hour.
 """
 
 from outbox.ledger.enqueue import enqueue
+from outbox.ledger.held import EVERY_TASK, EXPIRED, UNKNOWN, Runnable, make_due, set_aside, set_due_aside
 from outbox.ledger.pauses import pause, pauses, resume
-from outbox.ledger.people import discard, prune, replay, republish
+from outbox.ledger.people import discard, prune, prune_dead, prune_poison, replay, republish
 from outbox.ledger.relay import (
-    EXPIRED,
     MOST_DOUBLINGS,
     SPENT,
+    Floor,
     InFlight,
     count_in_flight,
     extend_leases,
@@ -46,12 +48,16 @@ from outbox.ledger.worker import (
 
 __all__ = [
     "ERROR_CHARACTERS",
+    "EVERY_TASK",
     "EXPIRED",
     "MOST_DOUBLINGS",
     "SPENT",
+    "UNKNOWN",
     "Answer",
     "Claim",
+    "Floor",
     "InFlight",
+    "Runnable",
     "begin",
     "claim",
     "complete",
@@ -64,10 +70,13 @@ __all__ = [
     "extend_leases",
     "fail",
     "legible",
+    "make_due",
     "pause",
     "pauses",
     "postpone_overdue",
     "prune",
+    "prune_dead",
+    "prune_poison",
     "put_back",
     "refuse",
     "release",
@@ -77,6 +86,8 @@ __all__ = [
     "republish",
     "resume",
     "retry",
+    "set_aside",
+    "set_due_aside",
     "take_due",
     "waits_unclaimed",
 ]

@@ -15,3 +15,9 @@ def _date() -> str:
     if is_postgresql():
         return "to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
     return "strftime('%%Y-%%m-%%d %%H:%%M:%%S', 'now')"
+
+
+def with_lost_attempt() -> str:
+    """The history of a row that is running and whose lease has ended, as SQL."""
+    line = with_line("'attempt ' || attempts || ' lost: the lease of ' || worker || ' ended'")
+    return f"CASE WHEN state = 'running' AND begun_at IS NOT NULL THEN {line} ELSE history END"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from outbox.ledger.history import with_line
-from outbox.sql import key, later, marks, now, run
+from outbox.sql import is_among, key, later, marks, now, run
 
 
 def replay(ids: Iterable[UUID], *, by: str) -> int:
@@ -40,8 +40,20 @@ def republish(*, by: str) -> int:
 
 def prune(*, keep_days: float, limit: int) -> int:
     """Delete up to `limit` messages that were done or discarded more than `keep_days` ago. Dead ones stay."""
-    return run(
-        f"""DELETE FROM outbox_message WHERE id IN (SELECT id FROM outbox_message
-        WHERE finished_at < {later("%s")} AND state IN ('done', 'discarded') LIMIT %s)""",
-        [-keep_days * 86_400, limit],
-    )
+    return _prune("state IN ('done', 'discarded')", keep_days, limit)
+
+
+def prune_dead(*, keep_days: float, limit: int) -> int:
+    """Delete up to `limit` messages that died more than `keep_days` ago."""
+    return _prune("state = 'dead'", keep_days, limit)
+
+
+def _prune(states: str, keep_days: float, limit: int) -> int:
+    old = f"SELECT id FROM outbox_message WHERE {states} AND finished_at < {later('%s')} ORDER BY finished_at LIMIT %s"
+    return run(f"DELETE FROM outbox_message WHERE {is_among(old)}", [-keep_days * 86_400, limit])
+
+
+def prune_poison(*, keep_days: float, limit: int) -> int:
+    """Delete up to `limit` messages that nobody could read, the last of which came more than `keep_days` ago."""
+    old = f"SELECT key FROM outbox_poisonmessage WHERE last_seen_at < {later('%s')} LIMIT %s"
+    return run(f"DELETE FROM outbox_poisonmessage WHERE key IN ({old})", [-keep_days * 86_400, limit])

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from kombu.utils.json import loads
 
-from outbox.ledger.history import with_line
-from outbox.ledger.relay import EXPIRED, SPENT
+from outbox.ledger.held import EXPIRED
+from outbox.ledger.history import with_line, with_lost_attempt
+from outbox.ledger.relay import SPENT
 from outbox.sql import (
     SPENT_ATTEMPTS,
     given,
@@ -46,9 +47,11 @@ PAUSED = (
 )
 
 
-#: An attempt that was over before `begin` counted it is counted by what settles it.
+#: An attempt that was over before `begin` counted it is counted by what settles it. (What is finished as expired has no
+#: `begun_at`, but had been counted.)
 COUNT_ATTEMPT = (
-    "attempts = attempts + CASE WHEN begun_at IS NULL THEN 1 ELSE 0 END, begun_at = COALESCE(begun_at, {began})"
+    "attempts = attempts + CASE WHEN begun_at IS NULL AND finished_at IS NULL THEN 1 ELSE 0 END,"
+    " begun_at = COALESCE(begun_at, {began})"
 )
 
 
@@ -98,7 +101,7 @@ def claim(ids: Collection[UUID], *, token: UUID, worker: str, lease_seconds: flo
         return []
     rows = query_prepared(
         f"""UPDATE outbox_message SET state = 'running', lease = %s, worker = %s, claimed_at = {now()},
-        begun_at = NULL, publishes = 0, due_at = {later("%s")}
+        begun_at = NULL, publishes = 0, due_at = {later("%s")}, history = {with_lost_attempt()}
         WHERE id IN ({marks(ids)})
         AND (state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()})
             OR (state = 'running' AND lease = %s))
@@ -188,13 +191,14 @@ def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
 
 
 def release(claims: Sequence[Claim]) -> None:
-    """Give back what was claimed and not begun: it is due now, and has not used an attempt."""
+    """Give back what was claimed and not begun: it is due since when it was before, and has not used an attempt."""
     if not claims:
         return
     rows, params = given(ids_and_leases(claims))
     query_prepared(
         f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, lease = NULL FROM {rows}
-        WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published') RETURNING id""",
+        WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published') AND begun_at IS NULL
+        RETURNING id""",
         params,
     )
 

@@ -50,7 +50,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     asked_for: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     if "broker" in asked_for:
         item.add_marker(pytest.mark.xdist_group(asked_for["broker"]))
-    if "pair" in asked_for:
+    if isinstance(asked_for.get("pair"), tuple):  # not where only one broker is asked for
         item.add_marker(pytest.mark.xdist_group(asked_for["pair"][0]))
 
 

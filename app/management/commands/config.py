@@ -1,4 +1,4 @@
-"""`manage.py config`: which settings are in force, and why."""
+"""`manage.py config`: shows the settings in force, and where each came from."""
 
 import json
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: what is wrong, and what to do about it."""
+"""`manage.py doctor`: says what is wrong, and what to do."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from app.doctor.examination import examine
 from brokers import Finding
 from console.presentation import printable
 
-#: Three seconds less than the ten that are promised: starting Python and Django takes some.
+#: Three seconds less than the promised 10 s, because starting Python and Django takes time, too.
 DEADLINE_SECONDS = 7.0
 
 LEVELS = {"ok": "SUCCESS", "warn": "WARNING", "fail": "ERROR"}

@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: a small catalogue, a demo customer and a demo administrator, to try the service with."""
+"""`manage.py seed_demo` adds a small catalogue, a demo customer and a demo administrator, to try the service with."""
 
 from argparse import ArgumentParser
 from decimal import Decimal
