@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, F, Max, Model, Q, QuerySet
+from django.db.models import Case, Count, F, Max, Model, Q, QuerySet, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now, Right
 from kombu.utils.json import loads
@@ -23,7 +23,7 @@ State = Message.State
 #: The states of what has still to happen.
 UNFINISHED = (State.PENDING, State.PUBLISHED, State.RUNNING)
 
-#: How long the oldest message has waited: for the relay, for a worker, and the longer of the two.
+#: How long the oldest message has waited: for the relay, for a worker, and in all.
 LAGS = ("relay_lag_seconds", "worker_lag_seconds", "lag_seconds")
 
 #: From which states a message can be replayed, and from which discarded.
@@ -120,23 +120,28 @@ def count_queues(known: Iterable[str]) -> list[dict[str, Any]]:
 def count_unfinished(known: Iterable[str]) -> list[dict[str, Any]]:
     """For each queue of `known`, and each other that has some: how many are pending, published, running and due.
 
-    `relay_lag_seconds` and `worker_lag_seconds` tell how long the oldest of them has waited for the relay since it was
-    due, and for a worker since it was published, `lag_seconds` which is longer; None if none waits. What is paused is
-    not due, and `refused` have been refused by workers. What is unfinished is little and has an index.
+    `lag_seconds` tells how long the oldest of those that could run has waited since it should have, `relay_lag_seconds`
+    the same of those that wait for the relay, `worker_lag_seconds` how long the oldest has waited for a worker since it
+    was published last; None if none waits. What is paused is not due, and `refused` have been refused by workers, or
+    none of them knows their task. What is unfinished is little and has an index.
     """
     due = Q(state__in=[State.PENDING, State.RUNNING], due_at__lte=Now()) & ~is_paused()
+    published = Q(state=State.PUBLISHED)
+    # What runs no longer has waited since its lease ended.
+    waited = Now() - Case(When(state=State.RUNNING, then=F("due_at")), default=F("wanted_at"))
     counts: dict[str, Any] = {state: Count("pk", filter=Q(state=state)) for state in UNFINISHED}
     counts |= {"due": Count("pk", filter=due), "refused": Count("pk", filter=Q(refused_at__isnull=False))}
     lags: dict[str, Any] = {
-        "relay_lag_seconds": Max(Now() - F("due_at"), filter=due),
-        "worker_lag_seconds": Max(Now() - F("published_at"), filter=Q(state=State.PUBLISHED)),
+        "relay_lag_seconds": Max(waited, filter=due),
+        "worker_lag_seconds": Max(Now() - F("published_at"), filter=published),
+        "lag_seconds": Max(waited, filter=due | published),
     }
     nothing = {**dict.fromkeys([*UNFINISHED, "due", "refused"], 0), **dict.fromkeys(LAGS)}
     queues: dict[str, dict[str, Any]] = {queue: {"queue": queue, **nothing} for queue in known}
     unfinished: Any = Message.objects.filter(finished_at__isnull=True).values("queue")
     for row in unfinished.annotate(**counts, **lags):
         seconds = {name: row[name].total_seconds() for name in lags if row[name] is not None}
-        queues[row["queue"]] = {**row, **seconds, "lag_seconds": longest(seconds.values())}
+        queues[row["queue"]] = {**row, **seconds}
     return sorted(queues.values(), key=itemgetter("queue"))
 
 

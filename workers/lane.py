@@ -95,13 +95,11 @@ class Lane:
         in_flight = ledger.count_in_flight(self.queue, self._floor)
         if in_flight.overdue:
             in_flight = self._judge_overdue(in_flight)
-        messages = self._take(in_flight)
+        published = self._publish_what_fits(in_flight)
         if is_below:
             seconds = (time.monotonic() - began) / SHARE_BELOW
             self._below_at = time.monotonic() + min(max(seconds, FIRST_BELOW_SECONDS), LAST_BELOW_SECONDS)
-        if messages:
-            self._publish(messages)
-        return len(messages)
+        return published
 
     def _judge_overdue(self, in_flight: InFlight) -> InFlight:
         """Release as many overdue messages as the broker no longer has: a long queue is not a lost one."""
@@ -116,18 +114,18 @@ class Lane:
         ledger.postpone_overdue(self.queue, seconds=self.options.lost_after_seconds)
         return InFlight(after.published - released, 0, min(after.urgent, after.published - released))
 
-    def _take(self, in_flight: InFlight) -> list[TaskMessage]:
-        """Mark a batch as published: what comes first by priority and age, and what is urgent into the part of the
+    def _publish_what_fits(self, in_flight: InFlight) -> int:
+        """Publish a batch of what comes first by priority and age; then what is urgent and left, into the part of the
         window that is kept for it."""
-        kept = self.options.kept_for_urgent
+        kept, batch = self.options.kept_for_urgent, self.options.batch_size
         in_kept = min(in_flight.urgent, kept)
-        room = min(self.options.max_in_flight - kept - (in_flight.published - in_kept), self.options.batch_size)
-        messages = self._take_runnable(room, LOWEST_PRIORITY)
-        if len(messages) >= room:
-            messages += self._take_runnable(min(kept - in_kept, self.options.batch_size), URGENT_PRIORITY)
-        return messages
+        room = min(self.options.max_in_flight - kept - (in_flight.published - in_kept), batch)
+        published = self._publish(self._take(room, LOWEST_PRIORITY))
+        if published >= room:
+            published += self._publish(self._take(min(kept - in_kept, batch), URGENT_PRIORITY))
+        return published
 
-    def _take_runnable(self, limit: int, least_priority: int) -> list[TaskMessage]:
+    def _take(self, limit: int, least_priority: int) -> list[TaskMessage]:
         messages: list[TaskMessage] = []
         while len(messages) < limit:
             taken = ledger.take_due(
@@ -147,7 +145,9 @@ class Lane:
             ledger.set_aside(others, self.runnable, give_up_days=self.options.refused_days)
         return messages
 
-    def _publish(self, messages: Sequence[TaskMessage]) -> None:
+    def _publish(self, messages: Sequence[TaskMessage]) -> int:
+        if not messages:
+            return 0
         try:
             with instruments.publishing(self.queue, messages):
                 self.profile.publish(self.queue, messages)
@@ -157,3 +157,4 @@ class Lane:
             ledger.put_back(error.unpublished if is_known else [message.id for message in messages])  # type: ignore[attr-defined]
             self._floor.due.clear()
             raise
+        return len(messages)

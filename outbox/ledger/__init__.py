@@ -16,6 +16,7 @@ from outbox.ledger.held import EVERY_TASK, EXPIRED, UNKNOWN, Runnable, make_due,
 from outbox.ledger.pauses import pause, pauses, resume
 from outbox.ledger.people import discard, prune, prune_dead, prune_poison, replay, republish
 from outbox.ledger.relay import (
+    AGEING_SECONDS,
     MOST_DOUBLINGS,
     SPENT,
     Floor,
@@ -47,6 +48,7 @@ from outbox.ledger.worker import (
 )
 
 __all__ = [
+    "AGEING_SECONDS",
     "ERROR_CHARACTERS",
     "EVERY_TASK",
     "EXPIRED",

@@ -117,6 +117,7 @@ def _mark_published() -> str:
         history = CASE WHEN state = 'running' AND begun_at IS NOT NULL
             THEN history || %(lost)s || attempts || ' lost: the lease of ' || worker || ' ended' || %(newline)s
             ELSE history END,
+        wanted_at = CASE WHEN state = 'running' AND begun_at IS NOT NULL THEN due_at ELSE wanted_at END,
         due_at = {later("%(lost_after)s * (1 << publishes)")},
         publishes = CASE WHEN publishes < {MOST_DOUBLINGS} THEN publishes + 1 ELSE publishes END,
         published_at = {now()}
