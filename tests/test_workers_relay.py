@@ -155,7 +155,6 @@ def test_a_queue_that_failed_is_left_alone_for_longer_each_time(
     profile: BrokerProfile, queue: str, options: OutboxSettings
 ) -> None:
     one = Lane(queue, profile, options)
-    assert one.is_ready
     pauses = []
     for _ in range(8):
         one.fail(OSError())
