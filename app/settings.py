@@ -204,6 +204,9 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+# What the console shows beside the messages, the processes and the broker.
+CONSOLE_PANELS = ["app.panels.LatestOrders"]
+
 # --- E-mail -----------------------------------------------------------------------------------------------------------
 
 # The settings made from EMAIL_URL: EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and so on.

@@ -11,14 +11,14 @@ from django.conf import settings
 from console import overview
 from console.broker import BrokerLook
 from console.last_hour import Minute
+from console.panels import render_panels
 from console.presentation import unusual_answers
-from orders.models import Order
 from outbox import heartbeat
 from outbox.models import Message, Pause, PoisonMessage
 
 State = Message.State
 
-#: How many orders and dead letters are shown; the admin has the others.
+#: How many dead letters are shown; the admin has the others.
 LATEST = 10
 
 #: Processes that have been silent for longer are no longer shown.
@@ -46,7 +46,7 @@ def read_page(time: datetime, minutes: Sequence[Minute], broker: BrokerLook) -> 
         "dead": dead,
         "max_in_flight": settings.OUTBOX.max_in_flight * len(queues),
         "processes": processes,
-        "orders": latest_orders(time),
+        "panels": list(render_panels(time)),
         "dead_letters": latest_dead(),
         "alerts": alerts,
         "pauses": pauses,
@@ -116,21 +116,6 @@ def name_tasks(ids: Sequence[str]) -> dict[str, str]:
     """The names of the tasks that run, as far as the outbox knows them, by id."""
     keys = [UUID(id) for id in ids[:MOST_RUNNING] if re.fullmatch(r"[0-9a-f-]{36}", id)]
     return {str(id): task for id, task in Message.objects.filter(pk__in=keys).values_list("pk", "task")}
-
-
-def latest_orders(time: datetime) -> list[dict[str, Any]]:
-    """The latest orders: each with its age, the message that sends its confirmation, and how far that is."""
-    orders = list(Order.objects.select_related("user").order_by("-created_at", "-pk")[:LATEST])
-    ids = [order.confirmation_task_id for order in orders if order.confirmation_task_id]
-    mails = Message.objects.only("state", "attempts").in_bulk(ids)
-    shown = []
-    for order in orders:
-        mail = mails.get(order.confirmation_task_id)
-        # Once the task has ended, what it recorded on the order says more: it may have been withdrawn.
-        state = order.confirmation_state if mail is None or mail.state == State.DONE else mail.state
-        age_seconds = (time - order.created_at).total_seconds()
-        shown.append({"order": order, "age_seconds": age_seconds, "mail": mail, "state": state})
-    return shown
 
 
 def latest_dead() -> list[Any]:

@@ -1,4 +1,4 @@
-"""The console's pages, for staff, and the one at `/`, for everyone."""
+"""The console's pages, for staff."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -23,16 +23,6 @@ MAY_REPLAY = "outbox.change_message"
 BROKER_SECONDS = 1.0
 
 LIVE = Live()
-
-#: What the page at `/` leads to, where the service has it: name of the address, title, and what is there.
-DOORS = [
-    ("console:console", "Console", "what happens right now, and what needs a decision"),
-    ("admin:index", "Back office", "products, orders and the outbox"),
-    ("product-list", "Products", "what is on sale"),
-    ("order-list", "Orders", "the HTTP API in a browser, for customers"),
-    ("docs", "API reference", "every route, with examples"),
-    ("schema", "OpenAPI schema", "for generators and tools"),
-]
 
 View = Callable[..., HttpResponse]
 
@@ -53,21 +43,6 @@ def staff_only(view: View) -> View:
 
 def refuse(request: HttpRequest, reason: str) -> HttpResponse:
     return render(request, "console/refused.html", {"reason": reason}, status=403)
-
-
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    """What this is, and where to go from here."""
-    doors = [(address, title, purpose) for name, title, purpose in DOORS if (address := find_address(name))]
-    return render(request, "console/home.html", {"doors": doors})
-
-
-def find_address(name: str) -> str | None:
-    """The address of a page, or None where the service has no such page."""
-    try:
-        return reverse(name)
-    except NoReverseMatch:
-        return None
 
 
 @require_safe

@@ -18,7 +18,9 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from outbox import ledger
 from outbox.ledger import Answer
+from outbox.ledger.held import SET_ASIDE_SECONDS
 from outbox.models import Message, Pause
+from settings.outbox import URGENT_PRIORITY
 from tests.outbox_rows import ERROR, LEASE_SECONDS, LOST_AFTER_SECONDS, QUEUE, TASK, WORKER, let_pass
 
 State = Message.State
@@ -36,6 +38,9 @@ GIVE_UP_SECONDS = 105
 
 #: How long a refused message waits.
 REFUSED_SECONDS = 10
+
+#: So long a wait counts as one level of priority.
+AGEING_SECONDS = 20
 
 #: So few messages and claims at a time that events meet.
 FEW = 3
@@ -163,12 +168,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(after=after, limit=limits)
     def a_relay_takes(self, after: int, limit: int) -> None:
         self.time_passes(after)
-        taken = {each.id for each in ledger.take_due(QUEUE, limit=limit, lost_after_seconds=LOST_AFTER_SECONDS)}
+        messages = ledger.take_due(
+            QUEUE, limit=limit, lost_after_seconds=LOST_AFTER_SECONDS, ageing_seconds=AGEING_SECONDS
+        )
+        taken = {each.id for each in messages}
         due = self.those(lambda row: row.state in {State.PENDING, State.RUNNING} and row.due <= self.now)
         died = set(Message.objects.filter(pk__in=due, state=State.DEAD).values_list("pk", flat=True))
-        # It may leave what is paused to those that resume it.
-        offered = {id for id in due if id in taken or not self.is_paused(self.rows[id])}
-        self.check_choice(taken | died, offered | died, limit, by=lambda row: (-row.priority, row.due))
+        self.check_choice(taken | died, due, limit, by=lambda row: row.due - row.priority * AGEING_SECONDS)
         for id in taken | died:
             row = self.rows[id]
             row.lines += row.state == State.RUNNING and row.begun
@@ -185,7 +191,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert taken == {id for id in taken if self.rows[id].state == State.PUBLISHED}
 
     # The rarer events share a rule: each rule is chosen as often as another.
-    @rule(which=st.integers(0, 3), places=some, limit=limits)
+    @rule(which=st.integers(0, 5), places=some, limit=limits)
     def a_relay_mends(self, which: int, places: set[int], limit: int) -> None:
         if which == 0:
             self.publishing_failed(self.ids_at(places))
@@ -193,6 +199,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self.a_relay_releases_what_the_broker_lost(limit)
         elif which == 2:
             self.a_relay_finds_that_the_queue_is_long()
+        elif which == 3:
+            self.a_relay_sets_aside_what_nobody_knows(self.ids_at(places))
+        elif which == 4:
+            self.a_relay_finds_a_worker_that_knows_everything()
         else:
             self.a_relay_finds_that_the_database_was_away()
 
@@ -203,7 +213,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def a_relay_releases_what_the_broker_lost(self, limit: int) -> None:
         overdue = self.those(lambda row: row.state == State.PUBLISHED and row.due <= self.now)
-        assert ledger.count_in_flight(QUEUE) == ledger.InFlight(len(list(self.published(self.rows))), len(overdue))
+        published = self.published(self.rows)
+        urgent = sum(row.priority >= URGENT_PRIORITY for row in published)
+        assert ledger.count_in_flight(QUEUE) == ledger.InFlight(len(published), len(overdue), urgent)
         released = ledger.release_lost(QUEUE, limit=limit)
         chosen = set(Message.objects.filter(pk__in=overdue, state=State.PENDING).values_list("pk", flat=True))
         assert released == len(chosen)
@@ -216,6 +228,26 @@ class LedgerMachine(RuleBasedStateMachine):
         assert ledger.postpone_overdue(QUEUE, seconds=LOST_AFTER_SECONDS) == len(overdue)
         for id in overdue:
             self.rows[id].due = self.now + LOST_AFTER_SECONDS
+
+    def a_relay_sets_aside_what_nobody_knows(self, ids: list[UUID]) -> None:
+        ids = [id for id in ids if self.rows[id].task != TASK]
+        unknown = self.published(ids)
+        runnable, give_up_days = ledger.Runnable(frozenset({TASK})), GIVE_UP_SECONDS / 86_400
+        assert ledger.set_aside(ids, runnable, give_up_days=give_up_days) == len(unknown)
+        for row in unknown:
+            row.state, row.publishes, row.due = State.PENDING, 0, self.now + SET_ASIDE_SECONDS
+            is_given_up = row.refused is not None and row.refused <= self.now - GIVE_UP_SECONDS
+            row.refused, row.error = self.now if row.refused is None else row.refused, ledger.UNKNOWN
+            if row.expires is not None and row.expires <= self.now:
+                row.finish(self.now, State.DEAD, ledger.EXPIRED)
+            elif is_given_up:
+                row.finish(self.now, State.DEAD, ledger.UNKNOWN)
+
+    def a_relay_finds_a_worker_that_knows_everything(self) -> None:
+        for row in self.rows.values():
+            if row.state == State.PENDING and row.due > self.now >= row.wanted:
+                row.due = row.wanted
+        ledger.make_due(QUEUE, ledger.Runnable())
 
     def a_relay_finds_that_the_database_was_away(self) -> None:
         ledger.extend_leases(LEASE_SECONDS)
@@ -382,12 +414,23 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(what=pauses)
     def someone_pauses_or_resumes(self, what: tuple[str, str]) -> None:
-        kind, name = what
         if what in self.paused:
-            Pause.objects.filter(kind=kind, name=name).delete()
+            assert ledger.resume(*what, by="ada")
+            self.paused.remove(what)
         else:
-            Pause.objects.create(kind=kind, name=name, by="ada")
-        self.paused ^= {what}
+            assert ledger.pause(*what, by="ada")
+            self.paused.add(what)
+            for row in self.published(self.rows):
+                if what[1] in {QUEUE, row.task}:
+                    row.wait_again()
+
+    @precondition(lambda self: self.paused)
+    @rule(what=pauses)
+    def someone_pauses_at_the_same_moment(self, what: tuple[str, str]) -> None:
+        """Another one than a relay or worker that does not know it yet: what they publish meanwhile is not run."""
+        if what not in self.paused:
+            Pause.objects.create(kind=what[0], name=what[1], by="ada")
+            self.paused.add(what)
 
     @rule(which=st.integers(0, 4), places=some, limit=limits)
     def someone_decides(self, which: int, places: set[int], limit: int) -> None:
@@ -417,7 +460,7 @@ class LedgerMachine(RuleBasedStateMachine):
             row.lines += 1
 
     def someone_republishes(self) -> None:
-        published = list(self.published(self.rows))
+        published = self.published(self.rows)
         assert ledger.republish(by="me") == len(published)
         for row in published:
             row.wait_again()
@@ -443,7 +486,9 @@ class LedgerMachine(RuleBasedStateMachine):
             message = stored[id]
             assert (message.state, message.attempts, message.last_error) == (row.state, row.attempts, row.error)
             assert (message.max_attempts, message.replayed_after) == (row.max_attempts, row.replayed_after)
-            assert (message.lease, message.begun_at is not None) == (row.lease, row.begun)
+            assert message.lease == row.lease
+            if row.state in UNFINISHED:
+                assert (message.begun_at is not None) is row.begun
             assert (message.finished_at is None) is (row.state in UNFINISHED)
             assert (message.refused_at is None) is (row.refused is None)
             assert len(message.history.splitlines()) == row.lines, message.history
@@ -519,7 +564,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert chosen <= set(candidates)
         assert len(chosen) == min(limit, len(chosen | left))
         if chosen and left:
-            assert max(by(self.rows[id]) for id in chosen) <= min(by(self.rows[id]) for id in left)
+            # But for the time that the machine takes.
+            assert max(by(self.rows[id]) for id in chosen) < min(by(self.rows[id]) for id in left) + 9
 
 
 @pytest.mark.django_db

@@ -418,7 +418,7 @@ def test_what_becomes_due_before_what_was_taken_is_found_within_seconds(
     one = Lane(queue, profile, options)
     old = publish(queue=queue, countdown=-300)
     assert one.look() == 0
-    ledger.release([again(old)])
+    ledger.release([again(old)], counted=True)
     wait_until(lambda: one.look() == 1, "the message that was released", within_seconds=lane.LAST_BELOW_SECONDS)
 
 

@@ -31,7 +31,9 @@ class Delivery:
     claim: Claim | None = None
 
 
-def answer(deliveries: Iterable[Delivery], *, token: UUID, worker: str, knows: Callable[[Claim], str]) -> None:
+def answer(
+    deliveries: Iterable[Delivery], *, token: UUID, worker: str, knows: Callable[[Claim], str], counts: bool
+) -> None:
     """Give each delivery its answer; `knows` says why this worker cannot run a claim, with an empty text if it can.
 
     Raises `django.db.Error`: then to be called again, with the same token, for those that have no answer yet.
@@ -43,7 +45,8 @@ def answer(deliveries: Iterable[Delivery], *, token: UUID, worker: str, knows: C
         else:
             by_id.setdefault(each.id, []).append(each)
     lease_seconds = settings.OUTBOX.lease_seconds
-    for claim in ledger.claim(list(by_id), token=token, worker=worker, lease_seconds=lease_seconds):
+    claims = ledger.claim(list(by_id), token=token, worker=worker, lease_seconds=lease_seconds, counts=counts)
+    for claim in claims:
         _answer_claim(claim, by_id.pop(claim.id), worker, knows(claim))
     for id, found in ledger.explain(list(by_id)).items():
         for each in by_id[id]:

@@ -52,6 +52,8 @@ class Bookkeeper:
     knows: Callable[[Claim], str]
     """Says why this worker cannot run a claim; an empty text if it can."""
     answered: Callable[[Sequence[Delivery]], None]
+    counts_at_once: bool = False
+    """Whether an attempt counts when it is claimed: a task may end this process, and its own `begin` with it."""
     counts: Counter[str] = field(default_factory=Counter)
     """How many messages got which answer."""
 
@@ -251,7 +253,7 @@ class Bookkeeper:
     def _release_what_waits(self) -> None:
         with self._changed:
             claims = list(self._released)
-        ledger.release(claims)
+        ledger.release(claims, counted=self.counts_at_once)
         with self._changed:
             for _ in claims:
                 self._released.popleft()
@@ -276,7 +278,7 @@ class Bookkeeper:
     def _answer(self) -> None:
         began = time.perf_counter()
         try:
-            answer(self._asked, token=self._token, worker=self.worker, knows=self.knows)
+            answer(self._asked, token=self._token, worker=self.worker, knows=self.knows, counts=self.counts_at_once)
         finally:
             answered = [each for each in self._asked if each.answer]
             self._asked = [each for each in self._asked if not each.answer]
@@ -292,7 +294,7 @@ class Bookkeeper:
         with self._changed:
             for each in answered:
                 if each.claim:
-                    self._holds.add(each.claim)
+                    self._holds.add(each.claim, recorded=self.counts_at_once)
                     if self._stopping:
                         self.release(each.claim)
         self.answered(answered)

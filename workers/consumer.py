@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from celery.concurrency import prefork
 from celery.exceptions import CPendingDeprecationWarning, InvalidTaskError
 from celery.signals import task_postrun, task_prerun, worker_process_init, worker_shutdown
 from celery.worker import consumer as celery_consumer
@@ -86,7 +87,13 @@ class Consumer(celery_consumer.Consumer):
         super().__init__(*args, **kwargs)
         self.connection_number = 0
         self.prefetched_at = 0.0
-        self.bookkeeper = Bookkeeper(self.hostname, self.pool.limit or 1, self._knows, self._answered)
+        self.bookkeeper = Bookkeeper(
+            self.hostname,
+            self.pool.limit or 1,
+            self._knows,
+            self._answered,
+            counts_at_once=not isinstance(self.pool, prefork.TaskPool),
+        )
         self.bookkeeper.start()
         lease.on_hang = self._on_hang
         self.watchdog = Watchdog(self)

@@ -39,7 +39,7 @@ class Hold:
     begun_at: float = 0.0
     """0: it waits for a place."""
     recorded: bool = False
-    """Whether the ledger knows that it has begun."""
+    """Whether the ledger counts the attempt."""
     handed: bool = False
     """Whether the pool has it: from then on it cannot be taken back."""
 
@@ -50,8 +50,8 @@ class Holds:
 
     _holds: dict[UUID, Hold] = field(default_factory=dict)
 
-    def add(self, claim: Claim) -> None:
-        self._holds[claim.id] = Hold(claim)
+    def add(self, claim: Claim, *, recorded: bool) -> None:
+        self._holds[claim.id] = Hold(claim, recorded=recorded)
 
     def of(self, claim: Claim) -> Hold | None:
         """The hold of a claim; None if it is not ours any more."""

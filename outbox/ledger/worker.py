@@ -92,23 +92,30 @@ class Claim:
         return args, kwargs, loads(self.headers)
 
 
-def claim(ids: Collection[UUID], *, token: UUID, worker: str, lease_seconds: float) -> list[Claim]:
+def claim(
+    ids: Collection[UUID], *, token: UUID, worker: str, lease_seconds: float, counts: bool = False
+) -> list[Claim]:
     """Take the leases of those of the messages that can be run, with `token` as their fence.
 
-    To be asked again with the same token when the answer was lost: what it had claimed it claims again.
+    To be asked again with the same token when the answer was lost: what it had claimed it claims again. With `counts`
+    the attempts count from now on: `begin` may come too late for a task that ends its worker.
     """
     if not ids:
         return []
+    mine = "state = 'running' AND lease = %(token)s"
+    counted = f"attempts = attempts + CASE WHEN {mine} THEN 0 ELSE 1 END, begun_at = {now()}"
+    params = {f"id{number}": key(id) for number, id in enumerate(ids)}
     rows = query_prepared(
-        f"""UPDATE outbox_message SET state = 'running', lease = %s, worker = %s, claimed_at = {now()},
-        begun_at = NULL, publishes = 0, due_at = {later("%s")}, history = {with_lost_attempt()}
-        WHERE id IN ({marks(ids)})
-        AND (state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()})
-            OR (state = 'running' AND lease = %s))
+        f"""UPDATE outbox_message SET state = 'running', lease = %(token)s, worker = %(worker)s,
+        claimed_at = {now()}, {counted if counts else "begun_at = NULL"}, publishes = 0,
+        due_at = {later("%(lease_seconds)s")}, history = {with_lost_attempt()}
+        WHERE id IN ({", ".join(f"%({name})s" for name in params)})
+        AND (state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()}) OR ({mine}))
         AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
         AND NOT {PAUSED}
-        RETURNING id, task, queue, attempts + 1, attempts - replayed_after, max_attempts, arguments, headers""",
-        [key(token), worker[:255], lease_seconds, *map(key, ids), key(token)],
+        RETURNING id, task, queue, attempts + {1 - counts}, attempts - replayed_after - {int(counts)}, max_attempts,
+        arguments, headers""",
+        {"token": key(token), "worker": worker[:255], "lease_seconds": lease_seconds, **params},
     )
     return [Claim(uuid(id), token, *rest) for id, *rest in rows]
 
@@ -190,15 +197,19 @@ def renew(claims: Sequence[Claim], *, lease_seconds: float) -> set[UUID]:
     return {uuid(id) for (id,) in found}
 
 
-def release(claims: Sequence[Claim]) -> None:
-    """Give back what was claimed and not begun: it is due since when it was before, and has not used an attempt."""
+def release(claims: Sequence[Claim], *, counted: bool = False) -> None:
+    """Give back what was claimed and not begun: it is due since when it was before, and has not used an attempt.
+
+    `counted`: it was claimed so that it counts, which is taken back.
+    """
     if not claims:
         return
     rows, params = given(ids_and_leases(claims))
     query_prepared(
-        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, lease = NULL FROM {rows}
-        WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published') AND begun_at IS NULL
-        RETURNING id""",
+        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, lease = NULL
+        {", attempts = attempts - 1, begun_at = NULL" if counted else ""} FROM {rows}
+        WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published')
+        AND begun_at IS {"NOT" if counted else ""} NULL RETURNING id""",
         params,
     )
 

@@ -132,7 +132,7 @@ def test_a_sender_that_dies_between_the_yes_and_the_commit_repeats_the_same_mess
     assert ledger.confirmation_of(order)["attempts"] == 2
 
 
-def test_a_sender_that_dies_after_it_has_recorded_the_email_does_not_repeat_it(site: Site) -> None:
+def test_a_worker_that_dies_after_the_sender_has_recorded_the_email_does_not_repeat_it(site: Site) -> None:
     ledger = Ledger(site.database)
     order = site.order_being_sent()
     id = ledger.confirmation_of(order)["id"]
@@ -140,7 +140,7 @@ def test_a_sender_that_dies_after_it_has_recorded_the_email_does_not_repeat_it(s
         site.mail_server.accept()
         site.mail_server.wait_for(order["number"])
         ledger.wait_until_blocked()
-        kill_sender(site)
+        site.kill(site.worker)
 
     site.heal()
     assert_promise(site)

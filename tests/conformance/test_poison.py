@@ -114,7 +114,7 @@ def test_many_that_come_while_the_database_is_away_do_not_make_the_worker_deaf(s
         site.database_network.refuse()
         for number in range(10):
             push_garbage(site.service, f"garbage in bad times {number} {uuid4()}".encode())
-        wait_until(lambda: "cannot be read waits" in site.worker.output, "a message that could not be kept")
+        wait_until(lambda: "The worker waits" in site.worker.output, "a message that could not be kept")
         site.database_network.heal()
         site.service.shop.order()
         assert_promise(site)

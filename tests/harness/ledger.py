@@ -47,7 +47,7 @@ class Ledger:
         """Make so many copies of a message, due now, of the priorities 0 to 8; faster than to enqueue them."""
         self.execute(
             """INSERT INTO outbox_message SELECT (jsonb_populate_record(original, jsonb_build_object(
-            'id', gen_random_uuid(), 'priority', copy %% 9, 'due_at', now()))).*
+            'id', gen_random_uuid(), 'priority', copy %% 9, 'due_at', now(), 'wanted_at', now()))).*
             FROM outbox_message AS original, generate_series(1, %s) AS copy WHERE original.id = %s""",
             number, id,
         )  # fmt: skip
@@ -59,7 +59,7 @@ class Ledger:
 
     def hurry(self) -> None:
         """Let the time of all that waits for one have come: nobody has to wait for a backoff."""
-        self.execute("UPDATE outbox_message SET due_at = now() WHERE state = 'pending'")
+        self.execute("UPDATE outbox_message SET due_at = now(), wanted_at = now() WHERE state = 'pending'")
 
     @contextmanager
     def settling_blocked(self, id: UUID) -> Iterator[None]:
