@@ -17,7 +17,7 @@ def _date() -> str:
     return "strftime('%%Y-%%m-%%d %%H:%%M:%%S', 'now')"
 
 
-def with_lost_attempt() -> str:
-    """The history of a row that is running and whose lease has ended, as SQL."""
+def with_lost_attempt(unless: str) -> str:
+    """The history of a row, with a line if it was running: its lease has ended, `unless` this is so. All as SQL."""
     line = with_line("'attempt ' || attempts || ' lost: the lease of ' || worker || ' ended'")
-    return f"CASE WHEN state = 'running' AND begun_at IS NOT NULL THEN {line} ELSE history END"
+    return f"CASE WHEN state = 'running' AND begun_at IS NOT NULL AND NOT ({unless}) THEN {line} ELSE history END"

@@ -97,8 +97,9 @@ def claim(
 ) -> list[Claim]:
     """Take the leases of those of the messages that can be run, with `token` as their fence.
 
-    To be asked again with the same token when the answer was lost: what it had claimed it claims again. With `counts`
-    the attempts count from now on: `begin` may come too late for a task that ends its worker.
+    To be asked again with the same token when the answer was lost: what it had claimed it claims again, even if it was
+    the last attempt, or has expired or been paused since. With `counts` the attempts count from now on: `begin` may come
+    too late for a task that ends its worker.
     """
     if not ids:
         return []
@@ -108,11 +109,11 @@ def claim(
     rows = query_prepared(
         f"""UPDATE outbox_message SET state = 'running', lease = %(token)s, worker = %(worker)s,
         claimed_at = {now()}, {counted if counts else "begun_at = NULL"}, publishes = 0,
-        due_at = {later("%(lease_seconds)s")}, history = {with_lost_attempt()}
+        due_at = {later("%(lease_seconds)s")}, history = {with_lost_attempt(mine)}
         WHERE id IN ({", ".join(f"%({name})s" for name in params)})
-        AND (state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()}) OR ({mine}))
-        AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
-        AND NOT {PAUSED}
+        AND (({mine}) OR ((state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()}))
+            AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
+            AND NOT {PAUSED}))
         RETURNING id, task, queue, attempts + {1 - counts}, attempts - replayed_after - {int(counts)}, max_attempts,
         arguments, headers""",
         {"token": key(token), "worker": worker[:255], "lease_seconds": lease_seconds, **params},
