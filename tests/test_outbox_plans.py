@@ -123,24 +123,29 @@ def plan(statement: str, params: Any, *, is_prepared: bool) -> str:
             cursor.execute(f"EXPLAIN {statement}", params)
             return "\n".join(line for (line,) in cursor.fetchall())
     raw = psycopg.ClientCursor(connection.connection)
-    names = iter(range(1, len(params) + 1))
-    numbered = re.sub(r"%s", lambda _: f"${next(names)}", statement).replace("%%", "%")
+    if isinstance(params, dict):
+        numbers = {name: f"${number}" for number, name in enumerate(params, 1)}
+        numbered = re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], statement).replace("%%", "%")
+    else:
+        names = iter(range(1, len(params) + 1))
+        numbered = re.sub(r"%s", lambda _: f"${next(names)}", statement).replace("%%", "%")
     raw.execute(f"PREPARE explained AS {numbered}")
     raw.execute("SET plan_cache_mode = force_generic_plan")
     values = ", ".join(["%s"] * len(params))
-    raw.execute(f"EXPLAIN EXECUTE explained ({values})", params)
+    raw.execute(f"EXPLAIN EXECUTE explained ({values})", [*params.values()] if isinstance(params, dict) else params)
     found = "\n".join(line for (line,) in raw.fetchall())
     raw.execute("DEALLOCATE explained; RESET plan_cache_mode")
     return found
 
 
-def plans(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def plans(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch, *, kept_only: bool = False) -> list[str]:
     with transaction.atomic():
         with seen(monkeypatch) as statements:
             work()
-        explained = [plan(text, params, is_prepared=prepared) for text, params, prepared in statements]
+        chosen = [each for each in statements if each[2] or not kept_only]
+        explained = [plan(text, params, is_prepared=prepared) for text, params, prepared in chosen]
         transaction.set_rollback(True)
-    assert explained
+    assert statements
     return explained
 
 
@@ -156,11 +161,22 @@ def bad_plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+def lookups_by_another_index(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked for by id, and is looked for in an index over a state.
+
+    PostgreSQL does that on a small table, and a connection that has prepared the statement keeps that plan while the
+    table grows.
+    """
+    asked_by_id = [name for name in STATEMENTS if name.partition(",")[0] not in INDEXES]
+    found = [text for name in asked_by_id for text in plans(STATEMENTS[name], monkeypatch, kept_only=True)]
+    return [text for text in found if re.search("using outbox_(due|in_flight|dead|finished)", text)]
+
+
 def test_every_statement_uses_its_index_in_every_state(
     monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     with subtests.test("fresh"):
-        assert "\n".join(bad_plans(monkeypatch)) == ""
+        assert not (bad := lookups_by_another_index(monkeypatch)), "\n\n".join(bad)
     sql.run("ALTER TABLE outbox_message SET (autovacuum_enabled = off)", [])
     try:
         fill("done", DONE)
@@ -168,10 +184,10 @@ def test_every_statement_uses_its_index_in_every_state(
         fill("pending", WAITING, first=DONE + 1000)
         fill("published", 1000, first=DONE + WAITING + 1000)
         with subtests.test("many rows, never analysed"):
-            assert "\n".join(bad_plans(monkeypatch)) == ""
+            assert not (bad := bad_plans(monkeypatch)), "\n\n".join(bad)
         sql.run("ANALYZE outbox_message", [])
         with subtests.test("many rows, analysed"):
-            assert "\n".join(bad_plans(monkeypatch)) == ""
+            assert not (bad := bad_plans(monkeypatch)), "\n\n".join(bad)
     finally:
         sql.run("ALTER TABLE outbox_message RESET (autovacuum_enabled)", [])
 

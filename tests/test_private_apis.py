@@ -61,6 +61,9 @@ PRIVATE = [
         inside="billiard.pool:ApplyResult.__init__",
     ),
     # `.delay()` does what Celery's does before it would publish.
+    Private("celery", "celery.beat:Scheduler._is_due_failed", "workers", "(self, entry)"),
+    Private("celery", "celery.schedules:crontab._orig_minute", "workers", inside="celery.schedules:crontab.__init__"),
+    Private("celery", "celery.schedules:crontab._orig_hour", "workers", inside="celery.schedules:crontab.__init__"),
     Private("celery", f"{TASK}._get_exec_options", "outbox", "(self)"),
     Private("celery", f"{TASK}._dump_pydantic_arguments", "outbox", inside=f"{TASK}.apply_async"),
     Private("celery", f"{TASK}.__header__", "outbox", inside=f"{TASK}.apply_async"),

@@ -98,8 +98,8 @@ def claim(
     """Take the leases of those of the messages that can be run, with `token` as their fence.
 
     To be asked again with the same token when the answer was lost: what it had claimed it claims again, even if it was
-    the last attempt, or has expired or been paused since. With `counts` the attempts count from now on: `begin` may come
-    too late for a task that ends its worker.
+    the last attempt, or has expired or been paused since. With `counts` the attempts count from now on: `begin` may
+    come too late for a task that ends its worker.
     """
     if not ids:
         return []
