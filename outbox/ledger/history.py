@@ -2,6 +2,9 @@
 
 from outbox.sql import end_of, is_postgresql
 
+#: How much of an error is kept, from its end, where a traceback names it.
+ERROR_CHARACTERS = 20_000
+
 #: How much of a history is kept, from its end.
 HISTORY_CHARACTERS = 10_000
 
@@ -21,3 +24,8 @@ def with_lost_attempt(unless: str) -> str:
     """The history of a row, with a line if it was running: its lease has ended, `unless` this is so. All as SQL."""
     line = with_line("'attempt ' || attempts || ' lost: the lease of ' || worker || ' ended'")
     return f"CASE WHEN state = 'running' AND begun_at IS NOT NULL AND NOT ({unless}) THEN {line} ELSE history END"
+
+
+def legible(error: str) -> str:
+    """The end of `error` as every database can store it: an error may quote what the other side sent."""
+    return error[-ERROR_CHARACTERS:].encode(errors="backslashreplace").decode().replace("\0", "\\x00")
