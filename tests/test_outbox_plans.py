@@ -126,12 +126,16 @@ def plan(statement: str, params: Any, *, is_prepared: bool) -> str:
             cursor.execute(f"EXPLAIN {statement}", params)
             return "\n".join(line for (line,) in cursor.fetchall())
     raw = psycopg.ClientCursor(connection.connection)
-    names = iter(range(1, len(params) + 1))
-    numbered = re.sub(r"%s", lambda _: f"${next(names)}", statement).replace("%%", "%")
+    if isinstance(params, dict):
+        numbers = {name: f"${number}" for number, name in enumerate(params, 1)}
+        numbered = re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], statement).replace("%%", "%")
+    else:
+        names = iter(range(1, len(params) + 1))
+        numbered = re.sub(r"%s", lambda _: f"${next(names)}", statement).replace("%%", "%")
     raw.execute(f"PREPARE explained AS {numbered}")
     raw.execute("SET plan_cache_mode = force_generic_plan")
     values = ", ".join(["%s"] * len(params))
-    raw.execute(f"EXPLAIN EXECUTE explained ({values})", params)
+    raw.execute(f"EXPLAIN EXECUTE explained ({values})", [*params.values()] if isinstance(params, dict) else params)
     found = "\n".join(line for (line,) in raw.fetchall())
     raw.execute("DEALLOCATE explained; RESET plan_cache_mode")
     return found
