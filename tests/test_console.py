@@ -18,7 +18,7 @@ from pytest_django import Settings
 from app.first_run.processes import find_free_port
 from brokers import load_profile
 from console import views
-from console.last_hour import first_id_of
+from console.last_hour.minutes import first_id_of
 from console.live import Live
 from orders.models import Order
 from orders.tasks import send_order_confirmation_email

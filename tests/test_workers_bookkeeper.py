@@ -22,10 +22,10 @@ from outbox.models import Message, PoisonMessage
 from outbox.running import Kind, Outcome
 from tests.harness.waiting import wait_until
 from tests.outbox_rows import LEASE_SECONDS, TASK, WORKER, add, claim, let_pass, publish, row, seconds_from_now, state
-from workers import bookkeeper
-from workers.answers import Delivery
-from workers.bookkeeper import Bookkeeper
-from workers.holds import MOST_AHEAD, Pace
+from workers.bookkeeping import bookkeeper
+from workers.bookkeeping.answers import Delivery
+from workers.bookkeeping.bookkeeper import Bookkeeper
+from workers.bookkeeping.holds import MOST_AHEAD, Pace
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
