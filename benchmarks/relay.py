@@ -1,7 +1,8 @@
 """Measures how many messages a second reach the broker, by the relay and by `apply_async` in a loop.
 
-A round of the relay fills the window of a queue (OUTBOX_MAX_IN_FLIGHT) in batches of the default size. It includes
-counting the messages in flight, marking due messages as published, and waiting for the broker's confirmation.
+A round of the relay fills what the window of a queue (OUTBOX_MAX_IN_FLIGHT) has for ordinary messages, in batches of
+the default size. It includes counting the messages in flight, marking due messages as published, and waiting for the
+broker's confirmation.
 """
 
 from django.conf import settings
@@ -21,7 +22,7 @@ def measure(seconds: float) -> list[Outcome]:
 
 
 def fill_window(relay: Relay) -> float:
-    count = settings.OUTBOX.max_in_flight
+    count = settings.OUTBOX.max_in_flight - settings.OUTBOX.kept_for_urgent
     work.fill_ledger(count)
     seconds = work.timed(lambda: drain(relay))
     work.purge(work.QUEUE)

@@ -44,6 +44,9 @@ POSTGRESQL_OPTIONS = {
     "keepalives_count": 2,
     "tcp_user_timeout": 15_000,
     "prepare_threshold": 5,
+    # READ COMMITTED, whatever the server's default is: under another level concurrent orders and claims fail instead of
+    # waiting. The number is psycopg's. For what runs outside of a transaction, see outbox/apps.py.
+    "isolation_level": 2,
 }
 
 #: How long a request waits for a connection of the pool.
@@ -63,6 +66,7 @@ _NOT_IN_URL = {
     "atomic_requests": "every request is a transaction, which joins an order and its e-mail's task",
     "autocommit": "Django's transactions need it on",
     "pool": "set DATABASE_POOL_SIZE instead",
+    "isolation_level": "concurrent orders and claims wait for each other under READ COMMITTED only",
     "transaction_mode": "IMMEDIATE keeps a transaction from failing half-way",
     "init_command": "it makes a commit survive a power cut",
 }

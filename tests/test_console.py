@@ -254,7 +254,7 @@ def test_an_update_takes_as_many_queries_for_many_as_for_one(boss: Client) -> No
             make()
         place_order(customer)
     assert queries() <= before
-    assert before < 20
+    assert before < 22  # three more of them in the second in which a minute ends
 
 
 def test_nothing_reads_all_that_is_stored(boss: Client) -> None:

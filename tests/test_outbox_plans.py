@@ -17,7 +17,10 @@ from django.db import connection, transaction
 from outbox import ledger, sql
 from outbox.ledger import Claim, Runnable
 from outbox.models import new_message_id
+from tests.harness.waiting import wait_until
 from tests.outbox_rows import QUEUE, TASK, WORKER
+from tests.test_outbox_order import new_lane
+from workers.lane import Lane
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases("postgresql"), pytest.mark.timeout(120)]
 
@@ -211,3 +214,98 @@ def blocks_read() -> int:
         [],
     )
     return int(blocks)
+
+
+# --- A snapshot that is held open -------------------------------------------------------------------------------------
+
+#: How many messages pass while it is.
+PASSED = 20_000
+
+#: How many of them at a time.
+BATCH = 5_000
+
+
+@contextmanager
+def open_snapshot() -> Iterator[None]:
+    """Another connection's transaction that has seen the database as it is now, such as a backup's."""
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None, "context": None}) as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        other.execute("SELECT count(*) FROM outbox_message")
+        yield
+        other.rollback()
+
+
+def pass_by(lane: Lane, count: int) -> None:
+    """Let so many messages be enqueued, published, claimed and done."""
+    for _ in range(count // BATCH):
+        for _ in range(BATCH // 1000):
+            # Each due at a moment of its own, as those of real life are.
+            sql.run(
+                FILL.replace(
+                    "now() - interval '10 days' + n * interval '1 second'",
+                    "clock_timestamp() + n * interval '0'",
+                ).replace(
+                    "(lpad(to_hex(1700000000000 + n), 12, '0') || '7000' || substr(md5(n::text), 1, 16))::uuid",
+                    "gen_random_uuid()",
+                ),
+                {"state": "pending", "count": 1000, "first": 0, "task": TASK, "queue": QUEUE},
+            )
+        while unfinished():
+            lane.look()
+            sql.run(
+                """UPDATE outbox_message SET state = 'running', due_at = now() + interval '20 seconds'
+                WHERE state = 'published'""",
+                [],
+            )
+            sql.run("UPDATE outbox_message SET state = 'done', finished_at = now() WHERE state = 'running'", [])
+
+
+def unfinished() -> bool:
+    return bool(sql.query("SELECT 1 FROM outbox_message WHERE finished_at IS NULL LIMIT 1", []))
+
+
+def look_and_count(lane: Lane) -> tuple[int, int]:
+    """How many messages a look has published, and how many blocks it has read."""
+    lane._below_at = float("inf")
+    with transaction.atomic():
+        before = blocks_read()
+        published = lane.look()
+        return published, blocks_read() - before
+
+
+def cost_of_looks(lane: Lane) -> tuple[int, int]:
+    """Blocks that a look reads which finds nothing, and one that finds a batch."""
+    nothing, idle = look_and_count(lane)
+    for _ in range(200):
+        ledger.enqueue(TASK, [], {}, queue=QUEUE)
+    batch, full = look_and_count(lane)
+    assert (nothing, batch) == (0, 200)
+    sql.run("UPDATE outbox_message SET state = 'done', finished_at = now() WHERE state = 'published'", [])
+    return idle, full
+
+
+def test_a_snapshot_that_is_held_open_makes_no_look_dearer() -> None:
+    """What has passed leaves entries in the indexes as long as some transaction could see it: they are not read."""
+    lane = new_lane(max_in_flight=2 * BATCH, batch_size=BATCH)
+    pass_by(lane, BATCH)
+    settle(lane)
+    idle, full = cost_of_looks(lane)
+    with open_snapshot():
+        pass_by(lane, PASSED)
+        settle(lane)
+        idle_then, full_then = cost_of_looks(lane)
+        lane._floor = ledger.Floor()
+        _, without_floor = look_and_count(lane)
+    assert idle_then <= 1.5 * idle
+    assert full_then <= 1.5 * full
+    assert without_floor > 10 * idle  # or there was nothing to see here
+
+
+def settle(lane: Lane) -> None:
+    """Look until what has passed counts as passed: transactions might still commit what was due then."""
+    [(latest,)] = sql.query("SELECT extract(epoch FROM max(published_at))::float8 FROM outbox_message", [])
+    wait_until(
+        lambda: lane.look() == 0 and min(lane._floor.due[0], lane._floor.published) > latest,
+        "the floor to rise",
+        every_seconds=0.1,
+    )

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,10 @@ def sqs_refuses(profile: BrokerProfile, port: int, queue: str) -> Iterator[Broke
     profile.prepare([queue])
 
 
-REFUSE = {"redis": redis_refuses, "rabbitmq": rabbitmq_refuses, "sqs": sqs_refuses}
+def refusing(profile: BrokerProfile, port: int, queue: str) -> AbstractContextManager[BrokerProfile]:
+    """A profile whose broker says no to one queue while the block runs."""
+    ways = {"redis": redis_refuses, "rabbitmq": rabbitmq_refuses, "sqs": sqs_refuses}
+    return ways[profile.name](profile, port, queue)
 
 
 @pytest.mark.databases("postgresql")
@@ -113,8 +116,8 @@ def test_a_queue_that_refuses_stops_no_other_though_it_is_listed_first(
     caplog.set_level(logging.INFO)
     profile.prepare([f"{queue}-good"])
     refused = [add(queue=f"{queue}-bad", countdown=-50) for _ in range(3)]
-    with REFUSE[profile.name](profile, broker.port, f"{queue}-bad") as refusing:
-        relay = Relay(refusing, [f"{queue}-bad", f"{queue}-good"], options)
+    with refusing(profile, broker.port, f"{queue}-bad") as refused_by:
+        relay = Relay(refused_by, [f"{queue}-bad", f"{queue}-good"], options)
         for _ in range(3):
             good = add(queue=f"{queue}-good")
             assert look(relay) == 1
@@ -155,11 +158,11 @@ def test_a_queue_that_failed_is_left_alone_for_longer_each_time(
     profile: BrokerProfile, queue: str, options: OutboxSettings
 ) -> None:
     one = Lane(queue, profile, options)
-    pauses = []
+    pauses, ready = [], [one.is_ready]
     for _ in range(8):
         one.fail(OSError())
         pauses.append(one._not_before - time.monotonic())
-    assert not one.is_ready
+    assert [*ready, one.is_ready] == [True, False]
     assert 0.1 < pauses[0] <= lane.FIRST_BACKOFF_SECONDS
     assert 2.4 < pauses[-1] <= lane.LAST_BACKOFF_SECONDS
     one.recover()

@@ -26,7 +26,8 @@ def examine() -> Iterator[Finding]:
 
 def _examine_queue(row: dict[str, Any]) -> Iterator[Finding]:
     queue, lag_seconds = f"queue {row['queue']}", row["lag_seconds"]
-    waiting, window = row["pending"] + row["published"], settings.OUTBOX.max_in_flight
+    waiting = row["pending"] + row["published"]
+    window = settings.OUTBOX.max_in_flight - settings.OUTBOX.kept_for_urgent
     if row["queue"] not in settings.SERVICE.queues and waiting:
         message = f"{waiting} messages wait in it, and nobody relays it."
         yield Finding("fail", queue, message, f"Add {row['queue']} to QUEUES, or manage.py outbox discard.")

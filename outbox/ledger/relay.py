@@ -35,8 +35,9 @@ SPENT = "The process that ran it was killed (out of memory, time limit, power) i
 #: So long a wait counts as much as one level of priority, unless the settings say otherwise.
 AGEING_SECONDS = 60.0
 
-#: A transaction that enqueues may commit so long after the moment that its message is due.
-COMMIT_SECONDS = 1.0
+#: A transaction that enqueues may commit so long after the moment that its message is due. If it takes longer, its
+#: message is found by the next look without a floor.
+COMMIT_SECONDS = 0.2
 
 #: How far a moment may be off that went through a floating-point number.
 ROUNDING_SECONDS = 0.001
