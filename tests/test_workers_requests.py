@@ -17,8 +17,8 @@ from outbox.ledger import Answer, Claim
 from outbox.models import Message
 from tests.harness.waiting import wait_until
 from tests.outbox_rows import WORKER, row, state, take
-from workers.answers import Delivery
-from workers.bookkeeper import Bookkeeper
+from workers.bookkeeping.answers import Delivery
+from workers.bookkeeping.bookkeeper import Bookkeeper
 from workers.requests import LedgerRequest
 
 # celery-types describes the documented part of a worker only.
