@@ -17,7 +17,7 @@ from brokers import PROFILES, BrokerProfile, profile_class
 from settings import PROJECT_ROOT
 from settings.errors import SettingsError
 from settings.loading import Loaded, load_service
-from settings.shared_metrics import share_metrics
+from settings.telemetry import share_metrics
 from settings.web import WebSettings
 
 

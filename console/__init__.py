@@ -9,7 +9,6 @@ panels.py        what a project adds to it about its own business
 live.py          the part of the console that changes: what it keeps for a moment, so that it costs little
 page.py          what it shows, read at one moment
 broker.py        what the broker says of itself, asked in the background
-last_hour.py     throughput and latency, minute by minute
-charts.py        where their bars are
+last_hour/       throughput and latency, minute by minute, and where their bars are
 static/          style, script, and htmx as it was published (0BSD)
 """

@@ -3,10 +3,7 @@
 Each raises CommandError, with the cure, for words that mean nothing here.
 """
 
-import getpass
-import os
 import re
-import socket
 from argparse import ArgumentTypeError
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -20,6 +17,7 @@ from django.db.models.functions import Now
 
 from console import overview
 from outbox import ledger
+from outbox.control import who_asks
 from outbox.models import Message, Pause
 from outbox.options import as_datetime
 from settings.errors import choose_from
@@ -103,8 +101,4 @@ def durable_tasks() -> list[str]:
 
 
 def whoever_asks() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # containers run under numbers that have no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{socket.gethostname()} (command line)"
+    return who_asks("command line")

@@ -10,8 +10,8 @@ from typing import Any
 from django.template.loader import render_to_string
 
 from console.broker import BrokerLook, no_answer, watch_broker
-from console.charts import draw_latency, draw_throughput
-from console.last_hour import LastHour, Minute, database_time
+from console.last_hour.charts import draw_latency, draw_throughput
+from console.last_hour.minutes import LastHour, Minute, database_time
 from console.latest import Latest
 from console.page import read_page
 

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from console import overview
 from console.broker import BrokerLook
-from console.last_hour import Minute
+from console.last_hour.minutes import Minute
 from console.panels import render_panels
 from console.presentation import unusual_answers
 from outbox import heartbeat

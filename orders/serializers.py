@@ -1,16 +1,17 @@
 """Orders and products as JSON: what a client may send, and what it gets."""
 
 from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError as InvalidValue
 from django.core.validators import validate_email
+from django.db import models
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from orders import confirmations
 from orders.errors import OrderRefusedError
-from orders.fields import FIELDS_OF_COLUMNS, Text, WholeNumber
 from orders.models import Order, OrderEvent, OrderItem, Product
 from orders.models.orders import MAX_LINES, MAX_QUANTITY
 from orders.models.products import MAX_STOCK
@@ -18,6 +19,54 @@ from orders.models.products import MAX_STOCK
 NO_EMAIL_ADDRESS = (
     "Your account has no valid e-mail address to send the confirmation to. Have one added to it, then order again."
 )
+
+# --- Fields that take JSON's own types only ---------------------------------------------------------------------------
+#
+# REST framework would turn a number into a text, and a text into a number.
+
+
+class Text(serializers.CharField):
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class WholeNumber(serializers.IntegerField):
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int | float) or isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Money(serializers.DecimalField):
+    """An amount as text, such as "16.00": in a JSON number, many programs would lose cents."""
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class YesNo(serializers.BooleanField):
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+#: The fields that ModelSerializer uses for the columns of a model.
+FIELDS_OF_COLUMNS: dict[type[models.Field], type[serializers.Field]] = {
+    **serializers.ModelSerializer.serializer_field_mapping,
+    models.CharField: Text,
+    models.TextField: Text,
+    models.IntegerField: WholeNumber,
+    models.DecimalField: Money,
+    models.BooleanField: YesNo,
+}
+
+
+# --- Serializers ------------------------------------------------------------------------------------------------------
 
 
 class ProductSerializer(serializers.ModelSerializer[Product]):

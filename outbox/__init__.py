@@ -2,6 +2,7 @@
 
 app.py          the Celery app whose tasks are durable
 task.py         `.delay()` -> a row
+control.py      `revoke()` acts on the rows
 options.py      what of a call's options a row can keep
 running.py      in the worker: claim -> run -> outcome
 ledger/         the only writer of those rows: a file for each who calls it

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from celery import states
 from celery.backends.base import BaseBackend
+from celery.exceptions import TaskRevokedError
 from django.core.exceptions import ObjectDoesNotExist
 
 from outbox.models import Message
@@ -52,14 +53,15 @@ class LedgerBackend(BaseBackend):
         except (ValueError, ObjectDoesNotExist):
             # Celery's own answer for an id that nobody knows.
             return {"task_id": task_id, "status": states.PENDING, "result": None}
-        state = CELERY_STATES[State(message.state)]
+        state = states.REVOKED if message.has_expired else CELERY_STATES[State(message.state)]
         if state == states.PENDING and message.attempts:
             state = states.RETRY
         failed = state in states.EXCEPTION_STATES
+        why = last_line(message.last_error if message.state == State.DEAD else message.history)
         return {
             "task_id": task_id,
             "status": state,
-            "result": TaskDiedError(last_line(message.last_error)) if failed else None,
+            "result": (TaskRevokedError if state == states.REVOKED else TaskDiedError)(why) if failed else None,
             "traceback": message.last_error or None,
             "retries": max(message.attempts - message.replayed_after - 1, 0),
             "date_done": message.finished_at,

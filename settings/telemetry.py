@@ -1,6 +1,11 @@
 """Who may read the metrics, and where traces and errors are reported. Each of them is off unless it is set."""
 
+import atexit
 import ipaddress
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
@@ -8,6 +13,11 @@ from pydantic import Field, SecretStr, field_validator
 from settings.base import EnvSettings
 from settings.masking import SecretUrl
 from settings.variables import CommaList
+
+#: Read by prometheus_client when it is imported: from then on each process keeps its values in files there.
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+PREFIX = "anybroker-metrics-"
 
 
 class TelemetrySettings(EnvSettings):
@@ -47,3 +57,34 @@ class TelemetrySettings(EnvSettings):
             except ValueError:
                 raise ValueError(f"has {network!r}, which is no network: write it as 10.0.0.0/8.") from None
         return networks
+
+
+def share_metrics() -> None:
+    """Let the processes of one program (gunicorn's, a worker's pool) share their metrics in a directory.
+
+    Make the directory, unless there is one. Call this before prometheus_client is imported, and before a fork."""
+    if VARIABLE in os.environ:
+        return
+    # Files in memory: each observation writes to them.
+    memory = Path("/dev/shm")  # noqa: S108
+    home = memory if memory.is_dir() else Path(tempfile.gettempdir())
+    _remove_those_of_the_dead(home)
+    directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=home)
+    os.environ[VARIABLE] = directory
+    atexit.register(_remove, directory, owner=os.getpid())
+
+
+def _remove_those_of_the_dead(home: Path) -> None:
+    """Remove the directories of programs that were killed."""
+    for directory in home.glob(f"{PREFIX}*-*"):
+        try:
+            os.kill(int(directory.name.removeprefix(PREFIX).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(directory, ignore_errors=True)
+        except (PermissionError, ValueError):  # somebody else's
+            continue
+
+
+def _remove(directory: str, *, owner: int) -> None:
+    if os.getpid() == owner:  # not in a process that was forked off
+        shutil.rmtree(directory, ignore_errors=True)

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from app.first_run.processes import find_free_port
 from brokers import load_profile
 from console import views
-from console.last_hour import first_id_of
+from console.last_hour.minutes import first_id_of
 from console.live import Live
 from orders.models import Order
 from orders.tasks import send_order_confirmation_email
@@ -254,7 +254,7 @@ def test_an_update_takes_as_many_queries_for_many_as_for_one(boss: Client) -> No
             make()
         place_order(customer)
     assert queries() <= before
-    assert before < 20
+    assert before < 22  # three more of them in the second in which a minute ends
 
 
 def test_nothing_reads_all_that_is_stored(boss: Client) -> None:

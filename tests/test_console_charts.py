@@ -7,9 +7,9 @@ from django.db.models import F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import last_hour
-from console.charts import HEIGHT, draw_latency, draw_throughput
-from console.last_hour import LastHour, Minute, database_time, quantile
+from console.last_hour import minutes as last_hour
+from console.last_hour.charts import HEIGHT, draw_latency, draw_throughput
+from console.last_hour.minutes import LastHour, Minute, database_time, quantile
 from outbox import ledger
 from outbox.models import Message
 from tests.outbox_rows import add, die, let_pass, start

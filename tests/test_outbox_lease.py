@@ -15,7 +15,7 @@ from outbox.lease import LeaseKeeper, current_keeper
 from outbox.models import Message
 from tests.harness.crowd import at_once
 from tests.harness.waiting import wait_until
-from tests.outbox_rows import ERROR, LEASE_SECONDS, again, claim, let_pass, seconds_from_now, start, state, take
+from tests.outbox_rows import ERROR, LEASE_SECONDS, again, claim, let_pass, row, seconds_from_now, start, state, take
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -163,3 +163,42 @@ def test_who_lost_a_lease_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
     with keeper().keep(first):
         again(first.id)
         wait_until(lambda: f"Lost the lease of {first.id}" in caplog.text, "a warning")
+
+
+class TestTasksThatHang:
+    @pytest.fixture(autouse=True)
+    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(lease, "GRACE_SECONDS", 0.1)
+
+    def test_a_lease_is_kept_no_longer_than_the_task_may_run(self, caplog: pytest.LogCaptureFixture) -> None:
+        claimed = start(max_attempts=3)
+        with keeper(renew_seconds=0.05).keep(claimed, limit_seconds=0.1):
+            wait_until(lambda: state(claimed.id) == State.PENDING, "another attempt is to be made")
+            assert "It hangs: it ran for 0 s" in row(claimed.id).last_error
+            assert f"[{claimed.id}] hangs" in caplog.text
+            take()
+            second = again(claimed.id)
+        assert (second.attempt, second.retries) == (2, 1)
+        assert ledger.complete(claimed) is False, "it came too late"
+
+    def test_one_that_ends_within_its_grace_is_done(self) -> None:
+        claimed, other = start(), start()
+        ours = keeper(renew_seconds=0.05)
+        with ours.keep(claimed, limit_seconds=60), ours.keep(other):
+            wait_until_renewed(claimed, other)
+        assert ledger.complete(claimed)
+
+    def test_a_last_attempt_that_hangs_is_dead(self) -> None:
+        claimed = start(max_attempts=1)
+        with keeper(renew_seconds=0.05).keep(claimed, limit_seconds=0):
+            wait_until(lambda: state(claimed.id) == State.DEAD, "it is given up")
+
+    def test_whoever_has_an_interest_is_told_how_many_hang(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[int] = []
+        monkeypatch.setattr(lease, "on_hang", told.append)
+        ours, hanging, fine = keeper(renew_seconds=0.05), [start(), start()], start()
+        with ours.keep(fine), ours.keep(hanging[0], limit_seconds=0):
+            wait_until(lambda: told == [1], "the first is counted")
+            with ours.keep(hanging[1], limit_seconds=0):
+                wait_until(lambda: told == [1, 2], "the second is counted")
+                assert state(fine.id) == State.RUNNING

@@ -49,9 +49,11 @@ def approx(seconds: float) -> Any:
     return pytest.approx(seconds, abs=5)
 
 
-def claim_all(*ids: UUID, token: UUID | None = None, lease_seconds: float = LEASE_SECONDS) -> list[ledger.Claim]:
+def claim_all(
+    *ids: UUID, token: UUID | None = None, lease_seconds: float = LEASE_SECONDS, counts: bool = False
+) -> list[ledger.Claim]:
     """Claim messages that a worker does not begin yet, in the order of the ids."""
-    claims = ledger.claim(ids, token=token or uuid4(), worker=WORKER, lease_seconds=lease_seconds)
+    claims = ledger.claim(ids, token=token or uuid4(), worker=WORKER, lease_seconds=lease_seconds, counts=counts)
     return sorted(claims, key=lambda each: ids.index(each.id))
 
 
@@ -423,6 +425,29 @@ class TestClaim:
         assert claim_all(*ids, token=token) == first
         assert {row(id).attempts for id in ids} == {0}
         assert seconds_from_now(ids[0]) == approx(LEASE_SECONDS)
+
+    def test_so_it_does_with_a_last_attempt_that_counts_already(self) -> None:
+        id, token = publish(max_attempts=1), uuid4()
+        first = claim_all(id, token=token, counts=True)
+        assert claim_all(id, token=token, counts=True) == first
+        assert (first[0].attempt, first[0].retries) == (row(id).attempts, 0) == (1, 0)
+        assert row(id).history == ""
+
+    @pytest.mark.parametrize("counts", [True, False])
+    def test_so_it_does_whatever_has_passed_since(self, counts: bool) -> None:
+        id, token = publish(expires=10), uuid4()
+        first = claim_all(id, token=token, counts=counts)
+        let_pass(11)
+        ledger.pause("queue", "default", by="ada")
+        assert claim_all(id, token=token, counts=counts) == first
+
+    def test_what_counts_from_its_claim_does_not_if_it_is_given_back(self) -> None:
+        claims = claim_all(publish(max_attempts=1), publish(max_attempts=1), counts=True)
+        ledger.release(claims[:1], counted=True)
+        refuse(claims[1])
+        let_pass(61)
+        assert [row(each.id).attempts for each in claims] == [0, 0]
+        assert len(claim_all(*[each.id for each in claims], counts=True)) == 2
 
     def test_with_its_token_it_does_not_take_back_what_another_one_claimed(self) -> None:
         id, token = publish(), uuid4()

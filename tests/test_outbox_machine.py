@@ -120,8 +120,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.rows: dict[UUID, Row] = {}
         self.now = 0.0
         self.claims: list[ledger.Claim] = []
-        self.unanswered: list[tuple[UUID, list[UUID]]] = []
-        """Claims whose answer was lost: the token and the ids."""
+        self.unanswered: list[tuple[UUID, list[UUID], bool]] = []
+        """Claims whose answer was lost: the token, the ids, and whether they count at once."""
         self.paused: set[tuple[str, str]] = set()
 
     # --- What happens -------------------------------------------------------------------------------------------------
@@ -177,7 +177,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.check_choice(taken | died, due, limit, by=lambda row: row.due - row.priority * AGEING_SECONDS)
         for id in taken | died:
             row = self.rows[id]
-            row.lines += row.state == State.RUNNING and row.begun
+            if row.state == State.RUNNING and row.begun:
+                row.lines, row.wanted = row.lines + 1, row.due
             if row.state == State.RUNNING and row.is_spent:
                 row.finish(self.now, State.DEAD, ledger.SPENT)
             elif row.expires is not None and row.expires <= self.now:
@@ -255,22 +256,22 @@ class LedgerMachine(RuleBasedStateMachine):
             if row.state == State.RUNNING:
                 row.due = max(row.due, self.now + LEASE_SECONDS)
 
-    @rule(after=after, places=some, answered=st.sampled_from([True] * 4 + [False]))
-    def a_relay_takes_and_a_broker_delivers(self, after: int, places: set[int], answered: bool) -> None:
+    @rule(after=after, places=some, answered=st.sampled_from([True] * 4 + [False]), counts=st.booleans())
+    def a_relay_takes_and_a_broker_delivers(self, after: int, places: set[int], answered: bool, counts: bool) -> None:
         self.a_relay_takes(after, limit=FEW)
-        self.a_broker_delivers(0, places, answered)
+        self.a_broker_delivers(0, places, answered, counts)
 
-    @rule(after=after, places=some, answered=st.sampled_from([True] * 4 + [False]))
-    def a_broker_delivers(self, after: int, places: set[int], answered: bool) -> None:
-        """A worker claims what it was handed; the answer may be lost."""
+    @rule(after=after, places=some, answered=st.sampled_from([True] * 4 + [False]), counts=st.booleans())
+    def a_broker_delivers(self, after: int, places: set[int], answered: bool, counts: bool) -> None:
+        """A worker claims what it was handed; the answer may be lost, and the attempts may count at once."""
         self.time_passes(after)
         token, ids = uuid4(), self.ids_at(places)
-        claims = self.claim(token, ids)
+        claims = self.claim(token, ids, counts)
         if answered:
             self.claims += claims
             self.explain([*(set(ids) - {each.id for each in claims}), uuid4()])
         else:
-            self.unanswered.append((token, ids))
+            self.unanswered.append((token, ids, counts))
 
     @precondition(lambda self: self.unanswered)
     @rule(after=after)
@@ -278,16 +279,20 @@ class LedgerMachine(RuleBasedStateMachine):
         self.time_passes(after)
         self.claims += self.claim(*self.unanswered.pop())
 
-    def claim(self, token: UUID, ids: list[UUID]) -> list[ledger.Claim]:
+    def claim(self, token: UUID, ids: list[UUID], counts: bool) -> list[ledger.Claim]:
         expected = {id for id in ids if id in self.rows and self.may_run(self.rows[id], token)}
-        claims = ledger.claim([*ids, uuid4()], token=token, worker=WORKER, lease_seconds=LEASE_SECONDS)
+        options: dict[str, Any] = {"worker": WORKER, "lease_seconds": LEASE_SECONDS}
+        claims = ledger.claim([*ids, uuid4()], token=token, counts=counts, **options)
         assert {each.id for each in claims} == expected
         for each in claims:
             row = self.rows[each.id]
-            assert (each.attempt, each.retries) == (row.attempts + 1, row.attempts - row.replayed_after)
+            is_mine = row.state == State.RUNNING and row.lease == token
+            row.lines += row.state == State.RUNNING and row.begun and not is_mine
+            row.attempts += counts and not is_mine
+            attempt = row.attempts + (not counts)
+            assert (each.attempt, each.retries) == (attempt, attempt - row.replayed_after - 1)
             assert (each.task, each.max_attempts, each.lease) == (row.task, row.max_attempts, token)
-            row.lines += row.state == State.RUNNING and row.begun
-            row.state, row.lease, row.begun = State.RUNNING, token, False
+            row.state, row.lease, row.begun = State.RUNNING, token, counts
             row.due, row.publishes = self.now + LEASE_SECONDS, 0
         return claims
 
@@ -332,17 +337,19 @@ class LedgerMachine(RuleBasedStateMachine):
             self.rows[id].state, self.rows[id].due = State.RUNNING, self.now + LEASE_SECONDS
 
     @precondition(lambda self: self.claims)
-    @rule(places=some, which=st.integers(0, 1))
+    @rule(places=some, which=st.integers(0, 2))
     def a_worker_gives_back(self, places: set[int], which: int) -> None:
         claims = self.claims_at(places)
-        if which == 0:
-            ledger.release(claims)
-            for each in claims:
-                if self.is_holder(each, HELD) and not self.rows[each.id].begun:
-                    self.rows[each.id].lease = None
-                    self.rows[each.id].wait_again()
-        else:
+        if which == 2:
             self.a_worker_refuses(claims)
+            return
+        counted = which == 1
+        ledger.release(claims, counted=counted)
+        for each in claims:
+            if self.is_holder(each, HELD) and self.rows[each.id].begun is counted:
+                row = self.rows[each.id]
+                row.attempts, row.begun, row.lease = row.attempts - counted, False, None
+                row.wait_again()
 
     def a_worker_refuses(self, claims: list[ledger.Claim]) -> None:
         ledger.refuse(claims, ["no"] * len(claims), worker=WORKER, give_up_days=GIVE_UP_SECONDS / 86_400)
@@ -550,7 +557,7 @@ class LedgerMachine(RuleBasedStateMachine):
         is_offered = row.state == State.PUBLISHED or (row.state in UNFINISHED and row.due <= self.now)
         is_mine = row.state == State.RUNNING and row.lease == token
         is_over = row.is_spent or (row.expires is not None and row.expires <= self.now)
-        return (is_offered or is_mine) and not is_over and not self.is_paused(row)
+        return is_mine or (is_offered and not is_over and not self.is_paused(row))
 
     def is_holder(self, claim: ledger.Claim, states: Iterable[str]) -> bool:
         row = self.rows.get(claim.id)

@@ -153,7 +153,7 @@ def test_a_row_whose_headers_nobody_can_read_does_not_stop_the_relay() -> None:
 
 
 def test_what_a_killed_program_shared_is_removed_by_the_next_one() -> None:
-    share = "from settings.shared_metrics import share_metrics, VARIABLE; import os; share_metrics(); "
+    share = "from settings.telemetry import share_metrics, VARIABLE; import os; share_metrics(); "
     killed = f"{share} print(os.environ[VARIABLE], flush=True); os._exit(1)"
     done = subprocess.run([sys.executable, "-c", killed], cwd=PROJECT_ROOT, capture_output=True, text=True)
     left = Path(done.stdout.strip())

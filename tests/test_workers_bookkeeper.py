@@ -22,10 +22,10 @@ from outbox.models import Message, PoisonMessage
 from outbox.running import Kind, Outcome
 from tests.harness.waiting import wait_until
 from tests.outbox_rows import LEASE_SECONDS, TASK, WORKER, add, claim, let_pass, publish, row, seconds_from_now, state
-from workers import bookkeeper
-from workers.answers import Delivery
-from workers.bookkeeper import Bookkeeper
-from workers.holds import MOST_AHEAD, Pace
+from workers.bookkeeping import bookkeeper
+from workers.bookkeeping.answers import Delivery
+from workers.bookkeeping.bookkeeper import Bookkeeper
+from workers.bookkeeping.holds import MOST_AHEAD, Pace
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,7 +34,7 @@ State = Message.State
 #: Enough that no test about something else has to begin or end anything to make room.
 PLACES = 200
 
-CLAIM, BEGIN, COMPLETE = "claimed_at = ", "attempts = attempts + 1, begun_at", "state = 'done'"
+CLAIM, COMPLETE = "claimed_at = ", "state = 'done'"
 
 DONE = Outcome(Kind.DONE, 0.1)
 
@@ -48,9 +48,9 @@ def knows(claim: Claim) -> str:
 class Worker:
     """The rest of a worker, as far as its bookkeeper sees it: it begins and ends claims when the test says so."""
 
-    def __init__(self, places: int = PLACES) -> None:
+    def __init__(self, places: int = PLACES, *, counts_at_once: bool = False) -> None:
         self.answered: list[Delivery] = []
-        self.bookkeeper = Bookkeeper(WORKER, places, knows, self.take)
+        self.bookkeeper = Bookkeeper(WORKER, places, knows, self.take, counts_at_once=counts_at_once)
 
     def take(self, deliveries: Sequence[Delivery]) -> None:
         self.answered += deliveries
@@ -365,6 +365,36 @@ class TestOutcomes:
         assert "ended after its lease" in caplog.text
         worker.end(newer)
         wait_until(lambda: state(newer.id) == State.DONE, "the newer one is settled")
+
+
+class TestAttemptsThatCountAtOnce:
+    """As in a pool of threads, where a task may end the process of the bookkeeper."""
+
+    @pytest.fixture
+    def worker(self) -> Iterator[Worker]:
+        worker = Worker(counts_at_once=True)
+        yield worker
+        stop(worker)
+
+    def test_they_count_when_they_are_claimed_and_are_not_recorded_again(
+        self, worker: Worker, statements: list[str]
+    ) -> None:
+        [claimed] = worker.start(publish())
+        assert row(claimed.id).attempts == claimed.attempt == 1
+        worker.begin(claimed)
+        time.sleep(2 * bookkeeper.BEGIN_SECONDS)  # as long as another attempt would take to be recorded
+        worker.end(claimed)
+        wait_until(lambda: state(claimed.id) == State.DONE, "it is settled")
+        assert (row(claimed.id).attempts, len(statements)) == (1, 2)
+
+    def test_what_is_given_back_or_refused_has_used_none(self, worker: Worker) -> None:
+        waiting, refused = publish(), publish(task="tests.other")
+        deliveries = worker.deliver(waiting, refused)
+        worker.bookkeeper.start()
+        assert worker.wait_for(*deliveries) == [Answer.CLAIMED, Answer.REFUSED]
+        worker.bookkeeper.release_waiting()
+        wait_until(lambda: state(waiting) == State.PENDING, "it is given back")
+        assert [row(id).attempts for id in (waiting, refused)] == [0, 0]
 
 
 class TestLeases:

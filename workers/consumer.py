@@ -27,8 +27,8 @@ from outbox import instruments, lease
 from outbox.ledger import Claim
 from workers import pool
 from workers.admission import admit
-from workers.answers import Delivery
-from workers.bookkeeper import Bookkeeper
+from workers.bookkeeping.answers import Delivery
+from workers.bookkeeping.bookkeeper import Bookkeeper
 from workers.exits import end_process, end_soon
 from workers.requests import start
 from workers.watchdog import Watchdog

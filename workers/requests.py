@@ -17,7 +17,7 @@ from kombu.message import Message as BrokerMessage
 from brokers.wire import TaskMessage
 from outbox.ledger import Claim
 from outbox.running import Kind, Outcome, Result, run_claim
-from workers.bookkeeper import Bookkeeper
+from workers.bookkeeping.bookkeeper import Bookkeeper
 
 #: The name under which Celery says that it has received a task.
 logger = logging.getLogger("celery.worker.strategy")

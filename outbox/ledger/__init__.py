@@ -3,7 +3,8 @@
 enqueue.py  whoever calls `.delay()`
 relay.py    what is due, what was lost
 held.py     what is not to be published now
-worker.py   claim, begin, renew, settle
+worker.py   claim, begin, renew, release
+settle.py   how attempts end
 people.py   replay, discard, prune
 history.py  what a message tells of its past
 pauses.py   pause, resume
@@ -13,6 +14,7 @@ The clock is the database's, because hosts may disagree about the hour.
 
 from outbox.ledger.enqueue import enqueue
 from outbox.ledger.held import EVERY_TASK, EXPIRED, UNKNOWN, Runnable, make_due, set_aside, set_due_aside
+from outbox.ledger.history import ERROR_CHARACTERS, legible
 from outbox.ledger.pauses import pause, pauses, resume
 from outbox.ledger.people import discard, prune, prune_dead, prune_poison, replay, republish
 from outbox.ledger.relay import (
@@ -28,22 +30,16 @@ from outbox.ledger.relay import (
     release_lost,
     take_due,
 )
+from outbox.ledger.settle import complete, complete_all, cut_short, fail, retry
 from outbox.ledger.worker import (
-    ERROR_CHARACTERS,
     Answer,
     Claim,
     begin,
     claim,
-    complete,
-    complete_all,
-    cut_short,
     explain,
-    fail,
-    legible,
     refuse,
     release,
     renew,
-    retry,
     waits_unclaimed,
 )
 

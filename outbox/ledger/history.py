@@ -2,6 +2,9 @@
 
 from outbox.sql import end_of, is_postgresql
 
+#: How much of an error is kept, from its end, where a traceback names it.
+ERROR_CHARACTERS = 20_000
+
 #: How much of a history is kept, from its end.
 HISTORY_CHARACTERS = 10_000
 
@@ -17,7 +20,12 @@ def _date() -> str:
     return "strftime('%%Y-%%m-%%d %%H:%%M:%%S', 'now')"
 
 
-def with_lost_attempt() -> str:
-    """The history of a row that is running and whose lease has ended, as SQL."""
+def with_lost_attempt(unless: str) -> str:
+    """The history of a row, with a line if it was running: its lease has ended, `unless` this is so. All as SQL."""
     line = with_line("'attempt ' || attempts || ' lost: the lease of ' || worker || ' ended'")
-    return f"CASE WHEN state = 'running' AND begun_at IS NOT NULL THEN {line} ELSE history END"
+    return f"CASE WHEN state = 'running' AND begun_at IS NOT NULL AND NOT ({unless}) THEN {line} ELSE history END"
+
+
+def legible(error: str) -> str:
+    """The end of `error` as every database can store it: an error may quote what the other side sent."""
+    return error[-ERROR_CHARACTERS:].encode(errors="backslashreplace").decode().replace("\0", "\\x00")

@@ -1,11 +1,10 @@
-"""What a worker asks: claim, begin, renew, settle; for many messages in one statement.
+"""What a worker asks: claim, begin, renew, release; for many messages in one statement.
 
-Each may run twice: a claim recognises itself by its token, and whoever has lost the lease settles nothing.
+Each may run twice: a claim recognises itself by its token, and whoever has lost the lease changes nothing.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -13,45 +12,26 @@ from uuid import UUID
 from kombu.utils.json import loads
 
 from outbox.ledger.held import EXPIRED
-from outbox.ledger.history import with_line, with_lost_attempt
-from outbox.ledger.relay import SPENT
+from outbox.ledger.history import legible, with_lost_attempt
 from outbox.sql import (
     SPENT_ATTEMPTS,
     given,
     key,
     later,
     marks,
-    moment,
     now,
     query,
     query_prepared,
     uuid,
 )
 
-#: How much of an error is kept, from its end, where a traceback names it.
-ERROR_CHARACTERS = 20_000
-
-#: How much of it a line of `history` tells.
-HISTORY_ERROR_CHARACTERS = 200
-
 #: How long a refused message waits before it is published again: a worker that knows its task may have been started.
 REFUSED_SECONDS = 10.0
-
-#: A first attempt that was cut short is followed by another one at once; a later one after up to so many seconds.
-LONGEST_PAUSE_SECONDS = 60
 
 #: What a message must not be to be claimed: paused, as SQL.
 PAUSED = (
     "(queue IN (SELECT name FROM outbox_pause WHERE kind = 'queue')"
     " OR task IN (SELECT name FROM outbox_pause WHERE kind = 'task'))"
-)
-
-
-#: An attempt that was over before `begin` counted it is counted by what settles it. (What is finished as expired has no
-#: `begun_at`, but had been counted.)
-COUNT_ATTEMPT = (
-    "attempts = attempts + CASE WHEN begun_at IS NULL AND finished_at IS NULL THEN 1 ELSE 0 END,"
-    " begun_at = COALESCE(begun_at, {began})"
 )
 
 
@@ -97,8 +77,9 @@ def claim(
 ) -> list[Claim]:
     """Take the leases of those of the messages that can be run, with `token` as their fence.
 
-    To be asked again with the same token when the answer was lost: what it had claimed it claims again. With `counts`
-    the attempts count from now on: `begin` may come too late for a task that ends its worker.
+    To be asked again with the same token when the answer was lost: what it had claimed it claims again, even if it was
+    the last attempt, or has expired or been paused since. With `counts` the attempts count from now on: `begin` may
+    come too late for a task that ends its worker.
     """
     if not ids:
         return []
@@ -108,11 +89,11 @@ def claim(
     rows = query_prepared(
         f"""UPDATE outbox_message SET state = 'running', lease = %(token)s, worker = %(worker)s,
         claimed_at = {now()}, {counted if counts else "begun_at = NULL"}, publishes = 0,
-        due_at = {later("%(lease_seconds)s")}, history = {with_lost_attempt()}
+        due_at = {later("%(lease_seconds)s")}, history = {with_lost_attempt(mine)}
         WHERE id IN ({", ".join(f"%({name})s" for name in params)})
-        AND (state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()}) OR ({mine}))
-        AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
-        AND NOT {PAUSED}
+        AND (({mine}) OR ((state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()}))
+            AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
+            AND NOT {PAUSED}))
         RETURNING id, task, queue, attempts + {1 - counts}, attempts - replayed_after - {int(counts)}, max_attempts,
         arguments, headers""",
         {"token": key(token), "worker": worker[:255], "lease_seconds": lease_seconds, **params},
@@ -214,96 +195,6 @@ def release(claims: Sequence[Claim], *, counted: bool = False) -> None:
     )
 
 
-# --- Outcomes ---------------------------------------------------------------------------------------------------------
-
-
-def complete(claim: Claim, *, seconds: float = 0) -> bool:
-    """Settle: it is done. False if the lease was lost. See `complete_all`."""
-    return bool(complete_all([claim], [seconds]))
-
-
-def complete_all(claims: Sequence[Claim], seconds: Sequence[float]) -> set[UUID]:
-    """Settle: they are done, after running for so many `seconds` each. Returns the ids of those that were still ours.
-
-    Also one that counts as dead by now: that it was done is the truth.
-    """
-    if not claims:
-        return set()
-    rows, params = given([(*pair, ran) for pair, ran in zip(ids_and_leases(claims), seconds, strict=True)])
-    found = query_prepared(
-        f"""UPDATE outbox_message SET state = 'done', finished_at = {now()}, last_error = '', refused_at = NULL,
-        {COUNT_ATTEMPT.format(began=later("-given_seconds"))} FROM {rows}
-        WHERE id = given_id AND lease = given_lease RETURNING id""",
-        params,
-    )
-    return {uuid(id) for (id,) in found}
-
-
-def retry(
-    claim: Claim, *, error: str, countdown: float = 0, eta: datetime | None = None, max_attempts: int = 0,
-    seconds: float = 0,
-) -> bool:  # fmt: skip
-    """Settle: try again later, or dead if that was the last attempt. False if there is nothing to settle any more.
-
-    `max_attempts` raises the message's own limit if it is higher.
-    """
-    due, due_param = moment(eta or countdown)
-    made = "attempts + CASE WHEN begun_at IS NULL THEN 1 ELSE 0 END - replayed_after"
-    spent = f"{made} >= max_attempts AND {made} >= %s"
-    return _settle_one(
-        claim,
-        f"""max_attempts = CASE WHEN max_attempts < %s THEN %s ELSE max_attempts END, publishes = 0,
-        due_at = {due}, wanted_at = {due}, lease = NULL, state = CASE WHEN {spent} THEN 'dead' ELSE 'pending' END,
-        finished_at = CASE WHEN {spent} THEN {now()} END""",
-        [max_attempts, max_attempts, due_param, due_param, max_attempts, max_attempts],
-        error=error,
-        seconds=seconds,
-    )
-
-
-def fail(claim: Claim, *, error: str, seconds: float = 0) -> bool:
-    """Settle: dead, for a reason that trying again would not change. False if there is nothing to settle any more."""
-    return _settle_one(claim, f"state = 'dead', finished_at = {now()}", [], error=error, seconds=seconds)
-
-
-def cut_short(claim: Claim, *, error: str, seconds: float = 0) -> bool:
-    """Settle an attempt whose process was killed, or which hangs: it is made again, if one is left.
-
-    At once after the first attempt, later after each further one.
-    """
-    pause = min(2 ** min(claim.retries, 10), LONGEST_PAUSE_SECONDS) if claim.retries else 0
-    return retry(claim, error=f"{error} {SPENT if _is_last(claim) else ''}".strip(), countdown=pause, seconds=seconds)
-
-
-def _is_last(claim: Claim) -> bool:
-    return claim.max_attempts is not None and claim.retries + 1 >= claim.max_attempts
-
-
-def _settle_one(claim: Claim, changes: str, params: list[Any], *, error: str, seconds: float) -> bool:
-    ended = with_line("'attempt ' || CAST(%s AS text) || ' failed after ' || CAST(%s AS text) || ' s: ' || %s")
-    last_line = legible(error.strip().rpartition("\n")[2][-HISTORY_ERROR_CHARACTERS:])
-    return bool(
-        query_prepared(
-            f"""UPDATE outbox_message SET {changes}, last_error = %s, refused_at = NULL, history = {ended},
-            {COUNT_ATTEMPT.format(began=later("%s"))}
-            WHERE id = %s AND lease = %s AND state IN ('pending', 'published', 'running') RETURNING id""",
-            [
-                *params, legible(error), str(claim.attempt), f"{seconds:.1f}", last_line, -seconds,
-                key(claim.id), key(claim.lease),
-            ],
-        )
-    )  # fmt: skip
-
-
-def ids_and_leases(claims: Sequence[Claim]) -> list[tuple[Any, ...]]:
-    return [(key(each.id), key(each.lease)) for each in claims]
-
-
-def legible(error: str) -> str:
-    """The end of `error` as every database can store it: an error may quote what the other side sent."""
-    return error[-ERROR_CHARACTERS:].encode(errors="backslashreplace").decode().replace("\0", "\\x00")
-
-
 def waits_unclaimed(queue: str, *, seconds: float) -> bool:
     """Whether a message of `queue` was published at least so long ago and nobody has claimed it."""
     return bool(
@@ -313,3 +204,7 @@ def waits_unclaimed(queue: str, *, seconds: float) -> bool:
             [queue, -seconds],
         )
     )
+
+
+def ids_and_leases(claims: Sequence[Claim]) -> list[tuple[Any, ...]]:
+    return [(key(each.id), key(each.lease)) for each in claims]

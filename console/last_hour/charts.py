@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from django.utils.timezone import localtime
 
-from console.last_hour import Minute
+from console.last_hour.minutes import Minute
 from console.presentation import describe_duration
 
 HEIGHT = 100

@@ -21,9 +21,9 @@ from outbox import instruments, ledger
 from outbox.ledger import Answer, Claim
 from outbox.running import Kind, Outcome
 from outbox.sql import is_postgresql, query
-from workers.answers import Delivery, answer
-from workers.holds import Holds, Pace
-from workers.outcomes import Ended, say_that_it_was_late, settle_all
+from workers.bookkeeping.answers import Delivery, answer
+from workers.bookkeeping.holds import Holds, Pace
+from workers.bookkeeping.outcomes import Ended, say_that_it_was_late, settle_all
 from workers.watchdog import LOOKING
 
 logger = logging.getLogger(__name__)
