@@ -11,14 +11,14 @@ from celery.exceptions import TaskRevokedError
 from celery.worker import state as celery_state
 from django.db import connections
 from kombu.message import Message as BrokerMessage
+from workers.answers import Delivery
+from workers.bookkeeper import Bookkeeper
 
 from app.celery import app
 from outbox.ledger import Answer, Claim
 from outbox.models import Message
 from tests.harness.waiting import wait_until
 from tests.outbox_rows import WORKER, row, state, take
-from workers.answers import Delivery
-from workers.bookkeeper import Bookkeeper
 from workers.requests import LedgerRequest
 
 # celery-types describes the documented part of a worker only.
