@@ -5,8 +5,9 @@ connection prepares are planned generically, without looking at their parameters
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -36,13 +37,12 @@ FILL = """INSERT INTO outbox_message (id, task, arguments, headers, queue, prior
         LATERAL (SELECT now() - interval '10 days' + n * interval '1 second') AS time (at)"""
 
 
-def fill(state: str, count: int, *, first: int = 0, task: str = TASK) -> None:
-    params = {"state": state, "count": count, "first": first, "task": task, "queue": QUEUE}
-    sql.run(FILL, params)
+def fill(state: str, rows: int, *, first: int = 0) -> None:
+    sql.run(FILL, {"state": state, "count": rows, "first": first, "task": TASK, "queue": QUEUE})
 
 
-def claims(count: int = 8) -> list[Claim]:
-    return [Claim(new_message_id(), uuid4(), TASK, QUEUE, 1, 0, None, "[[], {}]", "{}") for _ in range(count)]
+def claims(number: int = 8) -> list[Claim]:
+    return [Claim(new_message_id(), uuid4(), TASK, QUEUE, 1, 0, None, "[[], {}]", "{}") for _ in range(number)]
 
 
 ids = [each.id for each in claims()]
@@ -126,16 +126,16 @@ def plan(statement: str, params: Any, *, is_prepared: bool) -> str:
             cursor.execute(f"EXPLAIN {statement}", params)
             return "\n".join(line for (line,) in cursor.fetchall())
     raw = psycopg.ClientCursor(connection.connection)
-    if isinstance(params, dict):
-        numbers = {name: f"${number}" for number, name in enumerate(params, 1)}
-        numbered = re.sub(r"%\((\w+)\)s", lambda found: numbers[found[1]], statement).replace("%%", "%")
-    else:
-        names = iter(range(1, len(params) + 1))
-        numbered = re.sub(r"%s", lambda _: f"${next(names)}", statement).replace("%%", "%")
+    values = params
+    if isinstance(params, Mapping):
+        names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+        statement = re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
+        values = [params[name] for name in names]
+    numbers = count(1)
+    numbered = re.sub("%s", lambda _: f"${next(numbers)}", statement).replace("%%", "%")
     raw.execute(f"PREPARE explained AS {numbered}")
     raw.execute("SET plan_cache_mode = force_generic_plan")
-    values = ", ".join(["%s"] * len(params))
-    raw.execute(f"EXPLAIN EXECUTE explained ({values})", [*params.values()] if isinstance(params, dict) else params)
+    raw.execute(f"EXPLAIN EXECUTE explained ({sql.marks(values)})", values)
     found = "\n".join(line for (line,) in raw.fetchall())
     raw.execute("DEALLOCATE explained; RESET plan_cache_mode")
     return found
@@ -235,9 +235,9 @@ def open_snapshot() -> Iterator[None]:
         other.rollback()
 
 
-def pass_by(lane: Lane, count: int) -> None:
+def pass_by(lane: Lane, messages: int) -> None:
     """Let so many messages be enqueued, published, claimed and done."""
-    for _ in range(count // BATCH):
+    for _ in range(messages // BATCH):
         for _ in range(BATCH // 1000):
             # Each due at a moment of its own, as those of real life are.
             sql.run(
