@@ -494,8 +494,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (message.state, message.attempts, message.last_error) == (row.state, row.attempts, row.error)
             assert (message.max_attempts, message.replayed_after) == (row.max_attempts, row.replayed_after)
             assert message.lease == row.lease
-            if row.state in UNFINISHED:
-                assert (message.begun_at is not None) is row.begun
+            assert (message.begun_at is not None) is row.begun
             assert (message.finished_at is None) is (row.state in UNFINISHED)
             assert (message.refused_at is None) is (row.refused is None)
             assert len(message.history.splitlines()) == row.lines, message.history

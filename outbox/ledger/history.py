@@ -20,7 +20,7 @@ def _date() -> str:
     return "strftime('%%Y-%%m-%%d %%H:%%M:%%S', 'now')"
 
 
-def with_lost_attempt(unless: str) -> str:
+def with_lost_attempt(*, unless: str = "FALSE") -> str:
     """The history of a row, with a line if it was running: its lease has ended, `unless` this is so. All as SQL."""
     line = with_line("'attempt ' || attempts || ' lost: the lease of ' || worker || ' ended'")
     return f"CASE WHEN state = 'running' AND begun_at IS NOT NULL AND NOT ({unless}) THEN {line} ELSE history END"

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from uuid import UUID
 
 from brokers.wire import TaskMessage
 from outbox.ledger.held import EVERY_TASK, EXPIRED, Runnable
+from outbox.ledger.history import with_lost_attempt
 from outbox.sql import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
@@ -100,7 +100,7 @@ def take_due(
     params = {f"since_{level}": floor.due.get(level, 0.0) for level in levels} | names
     params |= {"queue": queue, "limit": limit, "lost_after": lost_after_seconds, "ageing": ageing_seconds}
     due = _due_in_postgresql(levels, condition) if is_postgresql() else _due_in_sqlite(levels, condition)
-    rows = query(f"{due} {_mark_published()}", params | _texts())
+    rows = query(f"{due} {_mark_published()}", params | {"spent": SPENT, "expired": EXPIRED})
     floor.rise(levels, rows, is_all=len(rows) < limit)
     rows.sort(key=lambda row: (row[4] - row[3] * ageing_seconds, row[0]))
     return [TaskMessage(uuid(id), task) for id, task, state, _, _ in rows if state == "published"]
@@ -114,20 +114,13 @@ def _mark_published() -> str:
         state = CASE WHEN {spent} OR {expired} THEN 'dead' ELSE 'published' END,
         last_error = CASE WHEN {spent} THEN %(spent)s WHEN {expired} THEN %(expired)s ELSE last_error END,
         finished_at = CASE WHEN {spent} OR {expired} THEN {now()} END,
-        begun_at = CASE WHEN {expired} AND NOT ({spent}) THEN NULL ELSE begun_at END,
-        history = CASE WHEN state = 'running' AND begun_at IS NOT NULL
-            THEN history || %(lost)s || attempts || ' lost: the lease of ' || worker || ' ended' || %(newline)s
-            ELSE history END,
+        begun_at = CASE WHEN {expired} AND ({spent}) IS NOT TRUE THEN NULL ELSE begun_at END,
+        history = {with_lost_attempt()},
         wanted_at = CASE WHEN state = 'running' AND begun_at IS NOT NULL THEN due_at ELSE wanted_at END,
         due_at = {later("%(lost_after)s * (1 << publishes)")},
         publishes = CASE WHEN publishes < {MOST_DOUBLINGS} THEN publishes + 1 ELSE publishes END,
         published_at = {now()}
         WHERE {is_among("SELECT id FROM due")} RETURNING id, task, state, priority, {epoch("wanted_at")}"""
-
-
-def _texts() -> dict[str, str]:
-    lost = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC attempt "
-    return {"spent": SPENT, "expired": EXPIRED, "lost": lost, "newline": "\n"}
 
 
 def _of_level(level: str, since: str, condition: str) -> str:

@@ -89,7 +89,7 @@ def claim(
     rows = query_prepared(
         f"""UPDATE outbox_message SET state = 'running', lease = %(token)s, worker = %(worker)s,
         claimed_at = {now()}, {counted if counts else "begun_at = NULL"}, publishes = 0,
-        due_at = {later("%(lease_seconds)s")}, history = {with_lost_attempt(mine)}
+        due_at = {later("%(lease_seconds)s")}, history = {with_lost_attempt(unless=mine)}
         WHERE id IN ({", ".join(f"%({name})s" for name in params)})
         AND (({mine}) OR ((state = 'published' OR (state IN ('pending', 'running') AND due_at <= {now()}))
             AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
