@@ -18,10 +18,11 @@ from celery import Celery
 from django.conf import settings
 from django.db import Error, OperationalError, connection
 from django.db.models import F
-from kombu.pools import reset as forget_connections
+from kombu.pools import connections
 
 from app.first_run.embedded import EmbeddedBroker
 from brokers import BrokerProfile, load_profile
+from brokers.channel import ChannelProfile
 from brokers.sqs.profile import SQSProfile
 from outbox import ledger
 from outbox.models import Heartbeat, Message, Pause
@@ -43,8 +44,13 @@ NEW_TASK = "tests.task_of_the_next_release"
 
 @pytest.fixture
 def profile(broker: EmbeddedBroker) -> Iterator[BrokerProfile]:
-    yield load_profile(broker.env["BROKER"], environ=broker.env, env_file=Path(os.devnull))
-    forget_connections()
+    profile = load_profile(broker.env["BROKER"], environ=broker.env, env_file=Path(os.devnull))
+    yield profile
+    if isinstance(profile, ChannelProfile):
+        # Its own only: the app of the other tests has one, too.
+        kept = profile.connection()
+        connections[kept].force_close_all()
+        del connections[kept]
 
 
 @pytest.fixture
