@@ -13,6 +13,7 @@ LATEST = 10
 class LatestOrders:
     """The latest orders: each with its age, the message that sends its confirmation, and how far that is."""
 
+    name: ClassVar[str] = "orders"
     title: ClassVar[str] = "Latest orders"
     template: ClassVar[str] = "app/latest_orders.html"
 

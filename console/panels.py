@@ -15,7 +15,6 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
-from django.utils.text import slugify
 
 logger = logging.getLogger(__name__)
 
@@ -23,28 +22,39 @@ logger = logging.getLogger(__name__)
 class Panel(Protocol):
     """One section of the console."""
 
+    name: ClassVar[str]
+    """The id of the section: `/console/#orders` leads to it. The console's own are in `live.html`."""
+
     title: ClassVar[str]
     template: ClassVar[str]
 
     def context(self, time: datetime) -> Mapping[str, Any]:
-        """What the template is given; `time` is now, by the database's clock. Cheap: asked once a second at most."""
+        """What the template is given; `time` is now, by the database's clock.
+
+        It should be cheap: while people watch, each web process asks about once a second.
+        """
 
 
 def render_panels(time: datetime) -> Iterator[dict[str, str]]:
-    """Yield `id`, title and content of each panel. One that fails says so, and the page shows the others."""
-    for panel in _panels(tuple(getattr(settings, "CONSOLE_PANELS", ()))):
-        yield {"id": slugify(panel.title), "title": panel.title, "html": _render(panel, time)}
+    """Yield `name`, title and content of each panel. One that fails says so, and the page shows the others."""
+    for path in getattr(settings, "CONSOLE_PANELS", ()):
+        yield _render(path, time)
 
 
-def _render(panel: Panel, time: datetime) -> str:
+def _render(path: str, time: datetime) -> dict[str, str]:
+    # For a panel that cannot tell what it is called.
+    shown = {"name": path.replace(".", "-"), "title": path.rpartition(".")[2]}
     try:
-        return render_to_string(panel.template, dict(panel.context(time)))
+        panel = _make(path)
+        shown = {"name": panel.name, "title": panel.title}
+        return {**shown, "html": render_to_string(panel.template, dict(panel.context(time)))}
     except Exception as error:  # it is not the console's code
-        logger.exception("The panel %r of the console failed", panel.title)
+        logger.exception("The panel %s of the console failed", path)
         problem = "This panel failed ({}). The log of web says more."
-        return format_html('<p class="empty">{}</p>', problem.format(type(error).__name__))
+        return {**shown, "html": format_html('<p class="empty">{}</p>', problem.format(type(error).__name__))}
 
 
 @cache
-def _panels(names: tuple[str, ...]) -> list[Panel]:
-    return [import_string(name)() for name in names]
+def _make(path: str) -> Panel:
+    panel: Panel = import_string(path)()
+    return panel

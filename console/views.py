@@ -7,6 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
+from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -45,6 +46,8 @@ def refuse(request: HttpRequest, reason: str) -> HttpResponse:
     return render(request, "console/refused.html", {"reason": reason}, status=403)
 
 
+# In a transaction, a statement of a panel that fails would fail all that follow it.
+@non_atomic_requests
 @require_safe
 @staff_only
 def console(request: HttpRequest) -> HttpResponse:
@@ -53,6 +56,7 @@ def console(request: HttpRequest) -> HttpResponse:
     return render(request, "console/console.html", {"live": live})
 
 
+@non_atomic_requests
 @require_safe
 @never_cache
 def updates(request: HttpRequest) -> HttpResponse:

@@ -168,3 +168,9 @@ def test_it_is_used_with_the_keyboard_alone(staff: Visitor) -> None:
     staff.page.keyboard.press("Tab")
     focused = staff.page.evaluate("document.activeElement.closest('main') !== null")
     assert focused
+
+
+def test_a_panel_of_the_shop_is_as_wide_as_the_page(staff: Visitor) -> None:
+    staff.page.set_viewport_size({"width": 1200, "height": 800})
+    widths = [staff.page.locator(place).evaluate("each => each.offsetWidth") for place in ("#orders", "#dead-letters")]
+    assert widths[0] == widths[1]

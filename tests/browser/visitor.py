@@ -49,7 +49,7 @@ class Visitor:
 
     def order(self, number: str) -> Locator:
         """The row of an order."""
-        return self.page.locator("#latest-orders tr", has_text=number)
+        return self.page.locator("#orders tr", has_text=number)
 
     def says(self, place: str, words: str | re.Pattern[str], *, within_seconds: float = PATIENCE_MS / 1000) -> None:
         """Wait until `place` says so."""
