@@ -6,9 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import connection
+from django.db import Error, InterfaceError, OperationalError, connection
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 0, 9
+
+#: How those of PostgreSQL's codes begin that mean: this connection is no more.
+GONE = ("08", "57P")
 
 #: Whether no attempt is left, as SQL; what was tried before a replay does not count.
 SPENT_ATTEMPTS = "attempts - replayed_after >= max_attempts"
@@ -145,3 +148,14 @@ def run(sql: str, params: Params) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return int(cursor.rowcount)
+
+
+def is_connection_lost(error: Error) -> bool:
+    """Whether `error` means that the connection is gone or never came about, not that a statement failed on it."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    if not connection.is_usable():
+        return True
+    # At the end of a transaction Django has replaced a connection that was lost in it: this one is another.
+    cause = error.__cause__
+    return isinstance(cause, psycopg.Error) and (cause.sqlstate or "08000").startswith(GONE)

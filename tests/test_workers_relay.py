@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 import redis
 from celery import Celery
 from django.conf import settings
-from django.db import Error, OperationalError, connection
+from django.db import Error, OperationalError, connection, transaction
 from django.db.models import F
 from kombu.pools import connections
 
@@ -26,6 +26,7 @@ from brokers.channel import ChannelProfile
 from brokers.sqs.profile import SQSProfile
 from outbox import ledger
 from outbox.models import Heartbeat, Message, Pause
+from outbox.sql import is_connection_lost, run
 from outbox.task import OutboxTask
 from settings.outbox import OutboxSettings
 from tests.harness.waiting import wait_until
@@ -249,6 +250,21 @@ def test_a_database_that_was_away_for_long_extends_the_leases_once(
         assert seconds_from_now(claimed.id) == pytest.approx(left, abs=4)
         add(queue=queue)
         assert look(relay) == 1
+
+
+@pytest.mark.databases("postgresql")
+@pytest.mark.parametrize("in_a_transaction", [False, True])
+def test_a_connection_that_is_lost_in_a_transaction_is_lost_too(in_a_transaction: bool) -> None:
+    """Django has a new connection by the time that the error arrives."""
+    connection.ensure_connection()
+    lose_connection()
+    with pytest.raises(Error) as lost, transaction.atomic() if in_a_transaction else nullcontext():
+        Heartbeat.objects.count()
+    assert is_connection_lost(lost.value)
+    connection.close()
+    with pytest.raises(Error) as refused:
+        run("SELECT missing FROM outbox_message", [])
+    assert not is_connection_lost(refused.value)
 
 
 # --- Tasks that no worker knows ---------------------------------------------------------------------------------------

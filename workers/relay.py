@@ -14,7 +14,7 @@ from brokers import BrokerProfile
 from brokers.errors import BrokerError
 from outbox import instruments, ledger
 from outbox.heartbeat import Heart
-from outbox.sql import is_postgresql
+from outbox.sql import is_connection_lost, is_postgresql
 from settings.outbox import OutboxSettings
 from workers.lane import FIRST_BACKOFF_SECONDS, Lane
 from workers.news import read_news
@@ -145,7 +145,7 @@ class Relay:
 
 def raise_if_lost(error: Error) -> None:
     """Raise `error` if the connection to the database was lost with it: then it has to be waited for."""
-    if not connection.is_usable():
+    if is_connection_lost(error):
         raise error
 
 
