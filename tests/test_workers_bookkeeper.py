@@ -345,6 +345,7 @@ class TestOutcomes:
     ) -> None:
         [lost] = worker.start(publish())
         worker.begin(lost)
+        wait_until(lambda: row(lost.id).begun_at, "the ledger to know that it has begun")
         let_pass(LEASE_SECONDS + 1)
         assert claim(lost.id)
         worker.end(lost)

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -116,11 +117,11 @@ class Relay:
             self._say(f"{what}: {describe(error)} Trying again.")
 
     def _say(self, text: str) -> None:
-        """Log a warning, but not the same one for each queue and each look."""
-        now = time.monotonic()
+        """Log a warning, but not the same one for each queue and each look, however long the broker took to answer."""
+        now, same = time.monotonic(), re.sub(r" after [\d.]+ s", "", text)
         self._said = {said: at for said, at in self._said.items() if now - at < REMIND_SECONDS}
-        if text not in self._said:
-            self._said[text] = now
+        if same not in self._said:
+            self._said[same] = now
             logger.warning("%s", text)
 
     def _wait_for_database(self, error: Error) -> None:
