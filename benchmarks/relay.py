@@ -22,12 +22,11 @@ def measure(seconds: float) -> list[Outcome]:
 
 
 def fill_window(relay: Relay) -> float:
-    count = settings.OUTBOX.max_in_flight - settings.OUTBOX.kept_for_urgent
-    work.fill_ledger(count)
+    work.fill_ledger(work.ORDINARY_WINDOW)
     seconds = work.timed(lambda: drain(relay))
     work.purge(work.QUEUE)
     work.empty_ledger()
-    return count / seconds
+    return work.ORDINARY_WINDOW / seconds
 
 
 def publish_one_by_one() -> float:

@@ -17,6 +17,9 @@ from workers.relay import Relay
 #: The queue of our side. `plain.QUEUE` is that of plain Celery.
 QUEUE: Final[str] = settings.SERVICE.queues[0]
 
+#: How many messages without a priority a window of the queue holds: what one round takes.
+ORDINARY_WINDOW: Final[int] = settings.OUTBOX.max_in_flight - settings.OUTBOX.kept_for_urgent
+
 #: The arguments of a task that sends a confirmation.
 ORDER: Final = ("8e4c2f0a-6a55-4c1f-9f43-2a8f7d1f4c11", "customer@example.com")
 

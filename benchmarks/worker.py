@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from django.conf import settings
-
 from app.first_run.processes import ChildProcess
 from benchmarks import work
 from benchmarks.compare import PLAIN, Outcome, against_plain
@@ -27,9 +25,6 @@ COMMAND = ["worker", "-l", "INFO", "--pool", "prefork", "--concurrency", "2", "-
 #: Options that make plain Celery leave out what our consumer leaves out.
 QUIET = ["--without-mingle", "--without-gossip", "--without-heartbeat"]
 
-#: One window of the queue.
-ROUND_TASKS = settings.OUTBOX.max_in_flight
-
 #: How often the finished tasks are counted. Counting takes a few microseconds.
 LOOK_SECONDS = 0.005
 
@@ -40,7 +35,7 @@ def measure(seconds: float) -> list[Outcome]:
         relay = work.new_relay()
         sides = {
             "worker": lambda: ours.run_round(lambda ticks: fill_ours(relay, ticks)),
-            PLAIN: lambda: plain.run_round(lambda ticks: work.publish_in_a_loop(ROUND_TASKS, str(ticks))),
+            PLAIN: lambda: plain.run_round(lambda ticks: work.publish_in_a_loop(work.ORDINARY_WINDOW, str(ticks))),
         }
         return against_plain(sides, unit="tasks/s", seconds=seconds)
 
@@ -48,7 +43,7 @@ def measure(seconds: float) -> list[Outcome]:
 def fill_ours(relay: Relay, ticks: Path) -> None:
     """Fill the window of our queue."""
     work.empty_ledger()
-    work.fill_ledger(ROUND_TASKS, str(ticks))
+    work.fill_ledger(work.ORDINARY_WINDOW, str(ticks))
     drain(relay)
 
 
@@ -76,7 +71,7 @@ class Worker(ChildProcess):
 
     def run_round(self, fill: Callable[[Path], None]) -> float:
         """Return the tasks per second, from a full queue to an empty one."""
-        expected = self.count() + ROUND_TASKS
+        expected = self.count() + work.ORDINARY_WINDOW
         wait_until_settled()
         self.freeze()
         fill(self.ticks)
@@ -85,7 +80,7 @@ class Worker(ChildProcess):
         wait_until(
             lambda: self.count() >= expected, "the tasks to be done", within_seconds=90, every_seconds=LOOK_SECONDS
         )
-        return ROUND_TASKS / (time.perf_counter() - started)
+        return work.ORDINARY_WINDOW / (time.perf_counter() - started)
 
 
 @contextmanager
