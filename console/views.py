@@ -66,12 +66,28 @@ def updates(request: HttpRequest) -> HttpResponse:
     return HttpResponse(LIVE.render(can_replay=request.user.has_perm(MAY_REPLAY)))
 
 
-@require_POST
-@staff_only
-def replay(request: HttpRequest) -> HttpResponse:
+def decision(refusal: str) -> Callable[[Callable[[HttpRequest], None]], View]:
+    """Make a view of a person's decision: POST only, for those who may; the page is read anew after it."""
+
+    def decorate(decide: Callable[[HttpRequest], None]) -> View:
+        @require_POST
+        @staff_only
+        @wraps(decide)
+        def view(request: HttpRequest) -> HttpResponse:
+            if not request.user.has_perm(MAY_REPLAY):
+                return refuse(request, refusal)
+            decide(request)
+            LIVE.forget()
+            return redirect("console:console")
+
+        return view
+
+    return decorate
+
+
+@decision("You may look at dead letters, but not replay them.")
+def replay(request: HttpRequest) -> None:
     """Give the dead message `id` a new set of attempts; who did it is recorded."""
-    if not request.user.has_perm(MAY_REPLAY):
-        return refuse(request, "You may look at dead letters, but not replay them.")
     try:
         replayed = ledger.replay([UUID(request.POST.get("id", ""))], by=f"{request.user} (console)")
     except ValueError:
@@ -80,35 +96,23 @@ def replay(request: HttpRequest) -> HttpResponse:
         messages.success(request, "Replayed: it is due now, with a new set of attempts.")
     else:
         messages.warning(request, "Nothing was replayed: that message is no longer dead.")
-    LIVE.forget()
-    return redirect("console:console")
 
 
-@require_POST
-@staff_only
-def pause(request: HttpRequest) -> HttpResponse:
+@decision("You may look at queues, but not pause them.")
+def pause(request: HttpRequest) -> None:
     """Let nothing of a queue begin; who did it is recorded."""
     queue = request.POST.get("queue", "")
-    if not request.user.has_perm(MAY_REPLAY):
-        return refuse(request, "You may look at queues, but not pause them.")
     if queue in settings.SERVICE.queues and ledger.pause("queue", queue, by=f"{request.user} (console)"):
         messages.success(request, f"The queue {queue} is paused: what runs ends, nothing new begins.")
     else:
         messages.warning(request, "Nothing was paused: that queue is paused already, or there is none.")
-    LIVE.forget()
-    return redirect("console:console")
 
 
-@require_POST
-@staff_only
-def resume(request: HttpRequest) -> HttpResponse:
+@decision("You may look at queues, but not resume them.")
+def resume(request: HttpRequest) -> None:
     """Let a queue or task go on that is paused."""
-    if not request.user.has_perm(MAY_REPLAY):
-        return refuse(request, "You may look at queues, but not resume them.")
     chosen = [each for each in ledger.pauses() if request.POST.get(each.kind) == each.name]
     if any(ledger.resume(each.kind, each.name, by=f"{request.user} (console)") for each in chosen):
         messages.success(request, f"The {chosen[0].kind} {chosen[0].name} goes on.")
     else:
         messages.warning(request, "Nothing was resumed: it is not paused any more.")
-    LIVE.forget()
-    return redirect("console:console")

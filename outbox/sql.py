@@ -16,6 +16,9 @@ GONE = ("08", "57P")
 #: Whether no attempt is left, as SQL; what was tried before a replay does not count.
 SPENT_ATTEMPTS = "attempts - replayed_after >= max_attempts"
 
+#: What becomes of a message that a broker or a worker had and that waits again, since when it did before, as SQL.
+WAITS_AGAIN = "state = 'pending', due_at = wanted_at, publishes = 0"
+
 Rows = list[tuple[Any, ...]]
 Params = Sequence[Any] | Mapping[str, Any]
 

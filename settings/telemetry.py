@@ -62,7 +62,8 @@ class TelemetrySettings(EnvSettings):
 def share_metrics() -> None:
     """Let the processes of one program (gunicorn's, a worker's pool) share their metrics in a directory.
 
-    Make the directory, unless there is one. Call this before prometheus_client is imported, and before a fork."""
+    Make the directory, unless there is one. Call this before prometheus_client is imported, and before a fork.
+    """
     if VARIABLE in os.environ:
         return
     # Files in memory: each observation writes to them.

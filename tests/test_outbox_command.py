@@ -26,31 +26,13 @@ from outbox.models import Heartbeat, Message
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
 from tests.harness.servers import Servers
+from tests.outbox_command import outbox, outbox_json, refusal
 from tests.outbox_rows import ERROR, TASK, add, die, publish, row, start, state
 from workers import poison
 
 pytestmark = pytest.mark.django_db
 
 NOBODY = UUID("00000000-0000-7000-8000-000000000000")
-
-
-def outbox(*arguments: object) -> str:
-    """Run the command and return what it says."""
-    out = io.StringIO()
-    call_command("outbox", *map(str, arguments), stdout=out, stderr=io.StringIO(), no_color=True)
-    return out.getvalue()
-
-
-def outbox_json(*arguments: object) -> Any:
-    return json.loads(outbox(*arguments, "--json"))
-
-
-def refusal(*arguments: object) -> str:
-    """Run the command, which must fail; return its error."""
-    with pytest.raises(CommandError) as caught:
-        outbox(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def finish() -> UUID:

@@ -1,13 +1,9 @@
 """A queue or task that is paused: nothing new of it begins, and everyone who looks is told."""
 
-import io
-import json
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
@@ -20,28 +16,12 @@ from outbox import ledger
 from outbox.ledger import Answer
 from outbox.models import Pause
 from tests.orders_shop import add_user
+from tests.outbox_command import outbox, outbox_json, refusal
 from tests.outbox_rows import LEASE_SECONDS, TASK, WORKER, add, again, claim, let_pass, publish, row, start, state
 
 pytestmark = pytest.mark.django_db
 
 SUMMARY = "orders.tasks.send_daily_summary"
-
-
-def outbox(*arguments: object) -> str:
-    """Run the command and return what it says."""
-    out = io.StringIO()
-    call_command("outbox", *map(str, arguments), stdout=out, stderr=io.StringIO(), no_color=True)
-    return out.getvalue()
-
-
-def outbox_json(*arguments: object) -> Any:
-    return json.loads(outbox(*arguments, "--json"))
-
-
-def refusal(*arguments: object) -> str:
-    with pytest.raises(CommandError) as caught:
-        outbox(*arguments)
-    return str(caught.value)
 
 
 # --- the ledger -------------------------------------------------------------------------------------------------------

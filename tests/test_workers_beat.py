@@ -22,16 +22,15 @@ from django.conf import settings
 from django.db import connection
 from kombu import Connection
 
-from app.celery import app
 from app.first_run.processes import find_free_port
 from outbox.models import Heartbeat, Message
 from outbox.occurrences import last_occurrence
 from settings import PROJECT_ROOT
+from tests.beats import Clock, Plans, empty_plans, occurrences, run, start_beat
 from tests.harness.crowd import at_once
 from tests.harness.environment import child_environment
 from tests.harness.waiting import wait_until
 from workers import beat
-from workers.beat import OutboxScheduler
 from workers.clock import following_time, latest_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,49 +48,16 @@ def ping() -> None:
     """Not worth a row."""
 
 
-class Clock:
-    """What Celery's schedules take for the time."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def pass_by(self, **duration: float) -> None:
-        self.time += timedelta(**duration)
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOON)
 
 
 @pytest.fixture(autouse=True)
 def plans() -> Iterator[dict[str, Any]]:
     """Celery's `beat_schedule`, empty at first."""
-    before, app.conf.beat_schedule = app.conf.beat_schedule, {}
-    yield app.conf.beat_schedule
-    app.conf.beat_schedule = before
-
-
-Plans = dict[str, Any]
-
-
-def start_beat() -> OutboxScheduler:
-    return OutboxScheduler(app=app)
-
-
-def run(scheduler: OutboxScheduler) -> None:
-    """Let it do all that is due."""
-    while scheduler.tick() == 0:
-        pass
-
-
-def occurrences(name: str = "report") -> list[str]:
-    """The times of what was enqueued for a schedule, in order."""
-    found = Message.objects.filter(occurrence__startswith=f"{name}@").values_list("occurrence", flat=True)
-    return sorted(occurrence.rpartition("@")[2] for occurrence in found if occurrence)
+    with empty_plans() as plans:
+        yield plans
 
 
 def hours(first: int, last: int) -> list[str]:
@@ -269,7 +235,7 @@ class TestTimes:
     )
     def test_six_in_the_morning_is_six_in_the_morning_when_the_clocks_change(self, since: str, following: str) -> None:
         zone = ZoneInfo("Europe/Berlin")
-        clock = Clock()
+        clock = Clock(NOON)
         clock.time = datetime.fromisoformat(following).astimezone(zone) - timedelta(hours=1)
         plan = crontab(minute="0", hour="6", nowfun=clock)
         plan.tz = zone

@@ -18,11 +18,10 @@ from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 from django.core.management import call_command
 from django.db import connection
 
-from app.celery import app
 from outbox.heartbeat import Heart
 from outbox.models import Heartbeat, Message
+from tests.beats import Clock, Plans, empty_plans, occurrences, run, start_beat
 from workers import beat, clock
-from workers.beat import OutboxScheduler
 from workers.clock import ZonedCrontab, following_time, latest_time
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,56 +38,17 @@ def report() -> None:
     """Write a report."""
 
 
-class Clock:
-    """What Celery's schedules take for the time."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> datetime:
-        return self.time
-
-    def pass_by(self, **duration: float) -> None:
-        self.time += timedelta(**duration)
-
-
 @pytest.fixture
 def clock_() -> Clock:
-    return Clock()
+    return Clock(NOON)
 
 
 @pytest.fixture(autouse=True)
 def plans(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Celery's `beat_schedule`, empty at first; nothing has been complained about yet."""
     monkeypatch.setattr(clock, "_complaints", set())
-    before, app.conf.beat_schedule = app.conf.beat_schedule, {}
-    yield app.conf.beat_schedule
-    app.conf.beat_schedule = before
-
-
-Plans = dict[str, Any]
-
-
-def start_beat() -> OutboxScheduler:
-    return OutboxScheduler(app=app)
-
-
-#: A beat that spins does not wait between its looks.
-MOST_LOOKS = 50
-
-
-def run(scheduler: OutboxScheduler) -> None:
-    """Let it do all that is due."""
-    for _ in range(MOST_LOOKS):
-        if scheduler.tick() > 0:
-            return
-    raise AssertionError(f"Beat has looked {MOST_LOOKS} times without a pause")
-
-
-def occurrences(name: str = "report") -> list[str]:
-    """The times of what was enqueued for a schedule, in order, a message each."""
-    found = Message.objects.filter(occurrence__startswith=f"{name}@").values_list("occurrence", flat=True)
-    return sorted(occurrence.rpartition("@")[2] for occurrence in found if occurrence)
+    with empty_plans() as plans:
+        yield plans
 
 
 def in_berlin(plan: BaseSchedule) -> BaseSchedule:

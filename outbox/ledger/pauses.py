@@ -11,7 +11,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from outbox.models import Pause
-from outbox.sql import run
+from outbox.sql import WAITS_AGAIN, run
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def pause(kind: str, name: str, *, by: str) -> bool:
     with transaction.atomic():
         _, is_new = Pause.objects.get_or_create(kind=kind, name=name, defaults={"by": by[:255]})
         run(
-            f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0
+            f"""UPDATE outbox_message SET {WAITS_AGAIN}
             WHERE state = 'published' AND {column} = %s""",
             [name],
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from outbox.ledger.history import with_line
-from outbox.sql import is_among, key, later, marks, now, run
+from outbox.sql import WAITS_AGAIN, is_among, key, later, marks, now, run
 
 
 def replay(ids: Iterable[UUID], *, by: str) -> int:
@@ -32,7 +32,7 @@ def discard(ids: Iterable[UUID], *, by: str) -> int:
 def republish(*, by: str) -> int:
     """Make everything that a broker was given due now: that broker is gone, or came back empty."""
     return run(
-        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0,
+        f"""UPDATE outbox_message SET {WAITS_AGAIN},
         history = {with_line("%s")} WHERE state = 'published'""",
         [f"republished by {by}"],
     )

@@ -11,6 +11,7 @@ from outbox.sql import (
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
     SPENT_ATTEMPTS,
+    WAITS_AGAIN,
     Rows,
     at_epoch,
     epoch,
@@ -157,7 +158,7 @@ def put_back(ids: Iterable[UUID]) -> None:
     keys = [key(id) for id in ids]
     if keys:
         run(
-            f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0
+            f"""UPDATE outbox_message SET {WAITS_AGAIN}
             WHERE state = 'published' AND id IN ({marks(keys)})""",
             keys,
         )

@@ -15,6 +15,7 @@ from outbox.ledger.held import EXPIRED
 from outbox.ledger.history import legible, with_lost_attempt
 from outbox.sql import (
     SPENT_ATTEMPTS,
+    WAITS_AGAIN,
     given,
     key,
     later,
@@ -113,7 +114,7 @@ def explain(ids: Collection[UUID]) -> dict[UUID, Answer]:
         [EXPIRED, *keys],
     )
     query(
-        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0
+        f"""UPDATE outbox_message SET {WAITS_AGAIN}
         WHERE id IN ({marks(keys)}) AND state = 'published' AND {PAUSED} RETURNING id""",
         keys,
     )
@@ -187,7 +188,7 @@ def release(claims: Sequence[Claim], *, counted: bool = False) -> None:
         return
     rows, params = given(ids_and_leases(claims))
     query_prepared(
-        f"""UPDATE outbox_message SET state = 'pending', due_at = wanted_at, publishes = 0, lease = NULL
+        f"""UPDATE outbox_message SET {WAITS_AGAIN}, lease = NULL
         {", attempts = attempts - 1, begun_at = NULL" if counted else ""} FROM {rows}
         WHERE id = given_id AND lease = given_lease AND state IN ('running', 'published')
         AND begun_at IS {"NOT" if counted else ""} NULL RETURNING id""",
