@@ -4,11 +4,12 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from kombu import Message, Queue
 from kombu.utils.imports import symbol_by_name
-from pydantic import BeforeValidator, FilePath
+from pydantic import BeforeValidator, FilePath, PrivateAttr
 
 from brokers.errors import BrokerError
 from brokers.library_errors import LibraryErrors
@@ -60,6 +61,13 @@ COMMON_SETTINGS: Final[Mapping[str, Any]] = {
     "broker_pool_acquire_timeout": 5,
 }
 
+#: The largest message that each broker takes: the default of RabbitMQ since 4.0. Only messages for workers that are not
+#: ours have a size worth mentioning.
+MOST_BYTES: Final = 16 * 1024 * 1024
+
+#: What to do about a queue that belongs to others.
+OTHERS_CURE: Final = "It is one of OUTBOX_FOREIGN_QUEUES: who consumes it creates it. Create it, or correct its name."
+
 CaCerts = Annotated[FilePath, BeforeValidator(lambda path: PROJECT_ROOT / path)]
 """A file of certificates in PEM format; a relative path is relative to the checkout."""
 
@@ -85,6 +93,13 @@ class Finding:
     name: str
     message: str
     cure: str = ""
+
+
+class ForeignQueue(Queue):
+    """A queue that belongs to workers that are not ours."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, **{"routing_key": name, "no_declare": True, **options})
 
 
 class BrokerProfile(EnvSettings):
@@ -114,6 +129,10 @@ class BrokerProfile(EnvSettings):
     """Whether a new prefetch applies only to consumers that start after it was set."""
     depth_is_exact: ClassVar[bool] = True
     """Whether `depth` counts a message as soon as it was published."""
+    plain_names: ClassVar[Mapping[str, Any]] = {}
+    """The fields with which queues are called as they are, and none is created or changed."""
+
+    _is_for_others: bool = PrivateAttr(default=False)
 
     def variable_of(self, field: str) -> str:
         """Return the variable that has set `field`, or that would set it."""
@@ -175,11 +194,22 @@ class BrokerProfile(EnvSettings):
         """What to do when the broker's certificate is not trusted."""
         return f"Set {self.prefix()}CA_CERTS to the certificate of who issued it, and use the host name it is for."
 
-    def celery_settings(self, queues: Sequence[str]) -> dict[str, Any]:
-        """Return Celery's settings for this broker, in Celery's lower-case names; the first queue is the default."""
+    @cached_property
+    def for_others(self) -> Self:
+        """This profile for foreign queues: their names are as they are, and none is created or changed."""
+        current = {field: getattr(self, field) for field in type(self).model_fields}
+        others = self._build({**current, **self.plain_names}, self._given)
+        others._is_for_others = True
+        return others
+
+    def celery_settings(self, queues: Sequence[str], foreign: Sequence[str] = ()) -> dict[str, Any]:
+        """Return Celery's settings for this broker, in Celery's lower-case names; the first queue is the default.
+
+        `foreign` are queues that messages can be sent to, and that our workers do not consume.
+        """
         return {
             **deepcopy(COMMON_SETTINGS),
-            "task_queues": [self.queue(name) for name in queues],
+            "task_queues": [*map(self.queue, queues), *map(ForeignQueue, foreign)],
             "task_default_queue": queues[0],
             **self.connection_settings(),
         }
@@ -214,6 +244,11 @@ class BrokerProfile(EnvSettings):
         for message in messages:
             message.ack()
 
+    def refuses(self, queue: str, message: TaskMessage) -> str:
+        """Say why the broker will never take a message for `queue`; an empty text if it will."""
+        size = len(message.body)
+        return f"It has {size} bytes, and {self.title} takes {MOST_BYTES}." if size > MOST_BYTES else ""
+
     @abstractmethod
     def depth(self, queue: str) -> Depth:
         """Return how many messages the broker holds of `queue`. Cheap enough to be asked several times a second."""
@@ -227,6 +262,19 @@ class BrokerProfile(EnvSettings):
         except BrokerError as error:
             found.append(Finding("fail", self.title, error.problem, error.cure))
         return found
+
+    def foreign_findings(self, queues: Sequence[str]) -> list[Finding]:
+        """Check that foreign queues are there. Never raises, changes nothing."""
+        return [self._look_at_foreign(queue) for queue in queues]
+
+    def _look_at_foreign(self, queue: str) -> Finding:
+        name = f"foreign queue {queue}"
+        try:
+            self.for_others.prepare([queue])
+            waiting = self.for_others.depth(queue).waiting
+        except BrokerError as error:
+            return Finding("fail", name, error.problem, error.cure)
+        return Finding("ok", name, f"{waiting} messages wait in it for workers that are not ours.")
 
     @abstractmethod
     def _inspect(self, queues: Sequence[str]) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kombu import Producer
 
-from brokers.wire import BODY, TaskMessage
+from brokers.wire import TaskMessage
 
 
 def publish_pipelined(channel: Any, queue: str, messages: Sequence[TaskMessage]) -> None:
@@ -20,4 +20,6 @@ def publish_pipelined(channel: Any, queue: str, messages: Sequence[TaskMessage])
     producer = Producer(channel)
     with producer.batch(max_size=len(messages)):
         for message in messages:
-            producer.publish(BODY, exchange="", routing_key=queue, headers=message.headers, **message.properties)
+            producer.publish(
+                message.body, exchange="", routing_key=queue, headers=message.headers, **message.properties
+            )

@@ -1,4 +1,8 @@
-"""The content of a message: the name of a task and the id of its row. An ordinary Celery worker could read it."""
+"""The content of a message, as Celery writes it (task protocol 2).
+
+For our own workers it is the name of a task and the id of its row: a `TaskMessage`. For workers that are not ours it is
+all that Celery would send: a `CompleteMessage`. An ordinary Celery worker can read both.
+"""
 
 import socket
 from collections.abc import Mapping
@@ -6,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-#: Celery's task protocol 2 with no arguments: they stay in the database.
-BODY: Final = b'[[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+#: What is called when a task ends: nothing, the ledger sees to that.
+_NO_CALLBACKS: Final = b'{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
+
+#: The body of a message whose arguments stay in the database.
+BODY: Final = b"[[], {}, " + _NO_CALLBACKS + b"]"
 
 CONTENT: Final[Mapping[str, Any]] = {"content_type": "application/json", "content_encoding": "utf-8"}
 
@@ -27,31 +34,65 @@ class TaskMessage:
     task: str
 
     @property
+    def body(self) -> bytes:
+        return BODY
+
+    @property
     def headers(self) -> dict[str, Any]:
         """Celery's headers and one of ours. `argsrepr` is a text for people; the arguments are in the row."""
-        id = str(self.id)
-        return {
-            "lang": "py",
-            "task": self.task,
-            "id": id,
-            "root_id": id,
-            "parent_id": None,
-            "group": None,
-            "eta": None,
-            "expires": None,
-            "retries": 0,
-            "timelimit": [None, None],
-            "argsrepr": "(in the ledger)",
-            "kwargsrepr": "{}",
-            "origin": _ORIGIN,
-            "ignore_result": True,
-            STANDS_FOR: A_ROW,
-        }
+        told = {"argsrepr": "(in the ledger)", "kwargsrepr": "{}", "ignore_result": True, STANDS_FOR: A_ROW}
+        return {**_headers(self.id, self.task), **told}
 
     @property
     def properties(self) -> dict[str, Any]:
         """Message properties: it is persistent, and its correlation id is the id of the row."""
         return {**CONTENT, "delivery_mode": 2, "correlation_id": str(self.id)}
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteMessage(TaskMessage):
+    """One message for a worker that is not ours and has no ledger: its arguments are inside."""
+
+    arguments: str
+    """`[args, kwargs]` in Celery's JSON."""
+    argsrepr: str
+    kwargsrepr: str
+    sent_headers: Mapping[str, Any]
+    """What the caller put into the headers."""
+    expires: str | None
+    """The moment as ISO 8601 writes it."""
+    priority: int
+
+    @property
+    def body(self) -> bytes:
+        return self.arguments.rstrip().removesuffix("]").encode() + b", " + _NO_CALLBACKS + b"]"
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Celery's headers, and the caller's beside them, as Celery sends those."""
+        told = {"argsrepr": self.argsrepr, "kwargsrepr": self.kwargsrepr, "ignore_result": False}
+        return {**self.sent_headers, **_headers(self.id, self.task), **told, "expires": self.expires}
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        return {**CONTENT, "delivery_mode": 2, "correlation_id": str(self.id), "priority": self.priority}
+
+
+def _headers(id: UUID, task: str) -> dict[str, Any]:
+    """What both kinds tell. A message is published when it is due, so it has no `eta`."""
+    return {
+        "lang": "py",
+        "task": task,
+        "id": str(id),
+        "root_id": str(id),
+        "parent_id": None,
+        "group": None,
+        "eta": None,
+        "expires": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "origin": _ORIGIN,
+    }
 
 
 def is_in_ledger(headers: Mapping[str, Any]) -> bool:

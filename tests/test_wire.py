@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,6 +22,7 @@ from brokers.errors import BrokerError, PublishError
 from brokers.wire import TaskMessage, is_in_ledger
 from settings import PROJECT_ROOT
 from tests.harness.environment import child_environment
+from tests.harness.others import plain
 from tests.harness.servers import Servers
 from tests.harness.waiting import wait_until
 
@@ -158,16 +158,6 @@ def test_a_stock_celery_worker_runs_what_was_published(
 
 def succeeded(log: Path) -> list[str]:
     return re.findall(rf"Task {TASK}\[([^]]+)\] succeeded", log.read_text())
-
-
-def plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """What of Celery's settings can be said in JSON: no more than a stock worker has to know."""
-    kept = (str, int, float, bool, list, dict)
-    return {
-        name: plain(value) if type(value) is dict else value
-        for name, value in settings.items()
-        if type(value) in kept and name not in {"task_queues", "task_routes"}
-    }
 
 
 DOWN: dict[str, Callable[[EmbeddedBroker], None]] = {

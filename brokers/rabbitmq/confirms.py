@@ -11,7 +11,7 @@ from uuid import UUID
 import amqp
 
 from brokers.errors import PublishError
-from brokers.wire import BODY, TaskMessage
+from brokers.wire import TaskMessage
 
 
 class Confirms:
@@ -45,10 +45,7 @@ class Confirms:
         for message in messages:
             self.sent += 1
             self.waiting[self.sent] = message.id
-            prepared = self.channel.prepare_message(
-                BODY, properties={"correlation_id": str(message.id), "delivery_mode": 2},
-                content_type="application/json", content_encoding="utf-8", headers=message.headers,
-            )  # fmt: skip
+            prepared = amqp.Message(message.body, application_headers=message.headers, **message.properties)
             # Mandatory: otherwise RabbitMQ confirms a message that no queue takes.
             self.channel._basic_publish(prepared, exchange="", routing_key=queue, mandatory=True)
         deadline = time.monotonic() + timeout_seconds
@@ -57,7 +54,7 @@ class Confirms:
         if self.refused:
             raise PublishError(
                 f"RabbitMQ did not take {len(self.refused)} of {len(messages)} messages for queue {queue}.",
-                "The queue is missing or full; the next attempt declares it.",
+                "The queue is missing or full; the next attempt looks for it.",
                 frozenset(self.refused),
             )
 

@@ -12,7 +12,7 @@ from brokers.base import CaCerts, Depth, Finding
 from brokers.channel import ChannelProfile
 from brokers.rabbitmq.confirms import Confirms
 from brokers.rabbitmq.management import inspect_consumer_timeout, inspect_nodes
-from brokers.rabbitmq.queue import DeadLetteredQueue
+from brokers.rabbitmq.queue import DeadLetteredQueue, find_queue
 from brokers.rabbitmq.server import inspect_dead_letters, inspect_queue, inspect_version, try_to_publish
 from brokers.urls import BrokerUrl, parse_urls, scheme_of
 from brokers.wire import TaskMessage
@@ -100,8 +100,8 @@ class RabbitMQProfile(ChannelProfile):
             }
         return settings
 
-    def celery_settings(self, queues: Sequence[str]) -> dict[str, Any]:
-        settings = super().celery_settings(queues)
+    def celery_settings(self, queues: Sequence[str], foreign: Sequence[str] = ()) -> dict[str, Any]:
+        settings = super().celery_settings(queues, foreign)
         # Both are options of each message, not of the connection. `mandatory`: otherwise RabbitMQ confirms a message
         # that no queue takes.
         publishing = {"mandatory": True, "confirm_timeout": self.confirm_timeout_seconds}
@@ -116,7 +116,10 @@ class RabbitMQProfile(ChannelProfile):
     def prepare(self, queues: Sequence[str]) -> None:
         with self.new_channel() as channel:
             for name in queues:
-                self.queue(name).declare(channel=channel)
+                if self._is_for_others:
+                    find_queue(channel, name)
+                else:
+                    self.queue(name).declare(channel=channel)
 
     def publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
         timeout = self.confirm_timeout_seconds

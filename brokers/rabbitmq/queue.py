@@ -2,7 +2,11 @@
 
 from typing import Any, Self
 
+from amqp.exceptions import NotFound
 from kombu import Queue
+
+from brokers.base import OTHERS_CURE
+from brokers.errors import QueueError
 
 
 class DeadLetteredQueue(Queue):
@@ -31,3 +35,11 @@ class DeadLetteredQueue(Queue):
     def declare(self, nowait: bool = False, channel: Any = None) -> str | None:
         self.dead_letters.declare(nowait=nowait, channel=channel or self.channel)
         return super().declare(nowait=nowait, channel=channel)
+
+
+def find_queue(channel: Any, name: str) -> None:
+    """Raise QueueError if there is no queue `name`. It is not declared: that takes a right, and it is not ours."""
+    try:
+        channel.queue_declare(name, passive=True)
+    except NotFound as error:
+        raise QueueError(f"RabbitMQ has no queue {name!r}.", OTHERS_CURE) from error

@@ -36,6 +36,7 @@ class RedisProfile(ChannelProfile):
         "sentinel": "brokers.redis.mended:SentinelTransport",
     }
     error_reader: ClassVar[str] = "brokers.redis.errors:RedisErrors"
+    plain_names: ClassVar[Mapping[str, Any]] = {"key_prefix": ""}
 
     url: SecretUrl = SecretUrl("redis://localhost:6379/0")
     """Where Redis is: redis://, rediss:// (TLS; the server's certificate is always verified), unix:// for a socket
@@ -52,7 +53,8 @@ class RedisProfile(ChannelProfile):
     """Password of the Sentinels, if they have one. The password in the URL is for Redis."""
 
     key_prefix: str = ""
-    """Prefix of every key, so that several services can share a Redis. Change it only while the queues are empty."""
+    """Prefix of every key, so that several services can share a Redis. Change it only while the queues are empty. Those
+    in OUTBOX_FOREIGN_QUEUES are called as they are."""
 
     visibility_timeout: Annotated[Seconds, Field(ge=1)] = 120
     """After how long a message that a worker took and did not acknowledge is given to another worker. Only for

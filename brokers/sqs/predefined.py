@@ -7,6 +7,9 @@ from typing import Final
 #: SQS takes 80 characters, of which a prefix may use 40 and `-dead` 5.
 QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,35}")
 
+#: The name of a queue that belongs to others, as it is at SQS.
+FOREIGN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
 
 class PredefinedQueues(Mapping[str, dict[str, str]]):
     """kombu's `predefined_queues`. `find_url` is called when kombu connects: reading the settings needs no network.

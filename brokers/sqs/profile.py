@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from pydantic import PrivateAttr
 
-from brokers.base import STEP_SECONDS, Depth, Finding
+from brokers.base import OTHERS_CURE, STEP_SECONDS, Depth, Finding
 from brokers.library_errors import broker_errors
-from brokers.sqs.predefined import QUEUE_NAME, PredefinedQueues
-from brokers.sqs.publishing import publish_to_sqs
+from brokers.sqs.predefined import FOREIGN_NAME, QUEUE_NAME, PredefinedQueues
+from brokers.sqs.publishing import SAFE_BYTES, publish_to_sqs, size_problem
 from brokers.sqs.settings import SQSSettings
 from brokers.wire import TaskMessage
 from settings.errors import SettingsError
@@ -26,12 +26,18 @@ class SQSProfile(SQSSettings):
     AWS_SECRET_ACCESS_KEY, AWS_PROFILE, the role of the container or of the machine."""
 
     _urls: dict[str, str] = PrivateAttr(default_factory=dict)
+    _most_bytes: dict[str, int] = PrivateAttr(default_factory=dict)
 
-    def celery_settings(self, queues: Sequence[str]) -> dict[str, Any]:
+    def celery_settings(self, queues: Sequence[str], foreign: Sequence[str] = ()) -> dict[str, Any]:
         if misnamed := [queue for queue in queues if not QUEUE_NAME.fullmatch(queue)]:
             names = ", ".join(misnamed)
             raise SettingsError(f"QUEUES: SQS has no such names ({names}). Use letters, digits, - and _, 35 at most.")
-        settings = super().celery_settings(queues)
+        if misnamed := [queue for queue in foreign if not FOREIGN_NAME.fullmatch(queue)]:
+            raise SettingsError(
+                f"OUTBOX_FOREIGN_QUEUES: SQS has no such names ({', '.join(misnamed)}), or it is a FIFO queue, which "
+                "Celery cannot feed. Write the name of a standard queue as AWS shows it: letters, digits, - and _."
+            )
+        settings = super().celery_settings(queues, foreign)
         settings["broker_transport_options"] |= {
             "queue_name_prefix": self.queue_prefix,
             # kombu then does not list queues (many accounts lack that right), nor create one without dead letters.
@@ -64,7 +70,7 @@ class SQSProfile(SQSSettings):
     @cached_property
     def queues(self) -> "SQSQueues":
         """The queues of this service, with the attributes that the settings say."""
-        from brokers.sqs.queues import SQSQueues, make_client  # not above: it loads boto
+        from brokers.sqs.queues import HOW_TO_CREATE, SQSQueues, make_client  # not above: it loads boto
 
         options = self._client_options(
             min(self.connect_timeout_seconds, STEP_SECONDS), min(self.read_timeout_seconds, STEP_SECONDS)
@@ -77,6 +83,7 @@ class SQSProfile(SQSSettings):
                 "MessageRetentionPeriod": str(self.retention_days * DAY_SECONDS),
             },
             max_receives=self.max_receives,
+            cure=OTHERS_CURE if self._is_for_others else HOW_TO_CREATE,
         )
 
     def find_queue_url(self, queue: str) -> str:
@@ -100,7 +107,20 @@ class SQSProfile(SQSSettings):
 
     def publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
         with broker_errors(self):
-            publish_to_sqs(self.queues.client, self.queue_url(queue), queue, messages)
+            most_bytes = self._most_bytes_of(queue) if self._is_for_others else SAFE_BYTES
+            publish_to_sqs(self.queues.client, self.queue_url(queue), queue, messages, most_bytes=most_bytes)
+
+    def refuses(self, queue: str, message: TaskMessage) -> str:
+        with broker_errors(self):
+            return size_problem(queue, message, self._most_bytes_of(queue))
+
+    def _most_bytes_of(self, queue: str) -> int:
+        """The largest message that a queue takes: what it says itself, for that can be changed."""
+        if queue not in self._most_bytes:
+            name = "MaximumMessageSize"
+            found = self.queues.read(self.queue_url(queue), name).get(name)
+            self._most_bytes[queue] = int(found or SAFE_BYTES)
+        return self._most_bytes[queue]
 
     def depth(self, queue: str) -> Depth:
         """The numbers are approximate: they may lag for up to a minute after the last message."""

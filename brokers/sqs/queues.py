@@ -33,6 +33,8 @@ class SQSQueues:
     attributes: Attributes
     #: How often a message is received before it becomes a dead letter.
     max_receives: int
+    #: What to do when a queue does not exist.
+    cure: str = HOW_TO_CREATE
 
     def name(self, queue: str) -> str:
         return f"{self.prefix}{queue}"
@@ -50,7 +52,7 @@ class SQSQueues:
         """Return the URL of `queue`. Raises QueueError when it does not exist."""
         if url := self.find_url(self.name(queue)):
             return url
-        raise QueueError(f"SQS has no queue {self.name(queue)!r}.", HOW_TO_CREATE)
+        raise QueueError(f"SQS has no queue {self.name(queue)!r}.", self.cure)
 
     def read(self, url: str, *names: str) -> dict[str, str]:
         answer = self.client.get_queue_attributes(QueueUrl=url, AttributeNames=list(names or ("All",)))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -28,12 +28,14 @@ class SQSSettings(BrokerProfile):
     transports: ClassVar[Mapping[str, str]] = {"sqs": "brokers.sqs.mended:SQSTransport"}
     error_reader: ClassVar[str] = "brokers.sqs.errors:SQSErrors"
     depth_is_exact: ClassVar[bool] = False
+    plain_names: ClassVar[Mapping[str, Any]] = {"queue_prefix": "", "create_queues": False}
 
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "eu-central-1"
     """The AWS region that the queues are in."""
 
     queue_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=40)] = "anybroker-"
-    """Prefix of the name of every queue, so that services and environments can share an account: anybroker-default."""
+    """Prefix of the name of every queue, so that services and environments can share an account: anybroker-default.
+    Queues in OUTBOX_FOREIGN_QUEUES have no prefix but what their name says."""
 
     endpoint_url: SecretUrl | None = None
     """Address of an emulator (http://localhost:9324) or of a VPC endpoint. If unset, AWS itself is used."""

@@ -5,6 +5,7 @@ STOCK_SETTINGS holds its Celery settings and STOCK_QUEUE its only queue, which e
 
 import json
 import os
+from typing import Any
 
 from celery import Celery
 from kombu import Queue
@@ -12,6 +13,12 @@ from kombu import Queue
 app = Celery("stock")
 app.conf.update(json.loads(os.environ["STOCK_SETTINGS"]))
 app.conf.task_queues = [Queue(**json.loads(os.environ["STOCK_QUEUE"]), no_declare=True)]
+
+
+@app.task(name="tests.receive")
+def receive(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    """Celery logs what it was called with: that is its result."""
+    return args, kwargs
 
 
 @app.task(name="tests.note")
