@@ -34,6 +34,14 @@ def _load_environment() -> Loaded[BrokerProfile]:
 
 SERVICE, OUTBOX, API, TELEMETRY, BROKER_PROFILE = _load_environment()
 
+
+def _celery_settings() -> dict[str, Any]:
+    try:
+        return BROKER_PROFILE.celery_settings(SERVICE.queues, SERVICE.outbox_foreign_queues)
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
 # --- Django -----------------------------------------------------------------------------------------------------------
 
 SECRET_KEY = SERVICE.secret_key.get_secret_value()
@@ -236,9 +244,7 @@ if TELEMETRY.has_metrics:
 
 # --- Celery -----------------------------------------------------------------------------------------------------------
 
-globals().update(
-    {f"CELERY_{name.upper()}": value for name, value in BROKER_PROFILE.celery_settings(SERVICE.queues).items()}
-)
+globals().update({f"CELERY_{name.upper()}": value for name, value in _celery_settings().items()})
 CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
 CELERY_BEAT_SCHEDULER = "workers.beat:OutboxScheduler"
 CELERY_RESULT_BACKEND = "outbox.results:LedgerBackend"

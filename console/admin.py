@@ -80,7 +80,7 @@ class QueueFilter(NameFilter):
     title = parameter_name = "queue"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in settings.SERVICE.queues]
+        return [(name, name) for name in settings.SERVICE.relayed_queues]
 
 
 @admin.register(Message)

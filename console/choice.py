@@ -85,7 +85,7 @@ def choose_pausable(queue: str | None, task: str | None) -> tuple[str, str]:
     if bool(queue) == bool(task):
         raise CommandError("Say what: either a queue, or --task NAME.")
     kind, name = (Pause.Kind.QUEUE, queue) if queue else (Pause.Kind.TASK, task)
-    known = settings.SERVICE.queues if queue else durable_tasks()
+    known = settings.SERVICE.relayed_queues if queue else durable_tasks()
     if name in known or any((each.kind, each.name) == (kind, name) for each in ledger.pauses()):
         return kind.value, str(name)
     # A task of another release is not known here, and yet its messages wait.

@@ -44,7 +44,7 @@ def describe_status() -> dict[str, Any]:
     """How much waits where, who is alive, and `notes` on what is amiss with its cure."""
     alive: list[Any] = heartbeat.alive()
     status = {
-        "queues": count_queues(settings.SERVICE.queues),
+        "queues": count_queues(settings.SERVICE.relayed_queues),
         "max_in_flight": settings.OUTBOX.max_in_flight,
         "processes": [
             {"name": each.name, "kind": each.kind, "age_seconds": each.age.total_seconds(), "details": each.details}
@@ -69,7 +69,7 @@ def note_what_is_amiss(status: dict[str, Any]) -> Iterator[str]:
     for pause in status["pauses"]:
         yield tell_pause(pause)
     for row in status["queues"]:
-        if row["queue"] not in settings.SERVICE.queues and row["pending"] + row["published"]:
+        if row["queue"] not in settings.SERVICE.relayed_queues and row["pending"] + row["published"]:
             yield f"Nobody serves the queue {row['queue']!r}: add it to QUEUES."
     if refused := sum(row["refused"] for row in status["queues"]):
         yield tell_refused(refused)

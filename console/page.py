@@ -30,7 +30,7 @@ MOST_RUNNING = 100
 
 def read_page(time: datetime, minutes: Sequence[Minute], broker: BrokerLook) -> dict[str, Any]:
     """The context of the template, but for the charts; `time` is the database's, `minutes` are those up to it."""
-    queues = overview.count_unfinished(settings.SERVICE.queues)
+    queues = overview.count_unfinished(settings.SERVICE.relayed_queues)
     dead = Message.objects.filter(state=State.DEAD).count()
     processes = describe_processes()
     alerts = find_alerts(queues, processes)

@@ -102,7 +102,7 @@ def replay(request: HttpRequest) -> None:
 def pause(request: HttpRequest) -> None:
     """Let nothing of a queue begin; who did it is recorded."""
     queue = request.POST.get("queue", "")
-    if queue in settings.SERVICE.queues and ledger.pause("queue", queue, by=f"{request.user} (console)"):
+    if queue in settings.SERVICE.relayed_queues and ledger.pause("queue", queue, by=f"{request.user} (console)"):
         messages.success(request, f"The queue {queue} is paused: what runs ends, nothing new begins.")
     else:
         messages.warning(request, "Nothing was paused: that queue is paused already, or there is none.")

@@ -6,6 +6,9 @@ from typing import Any
 from celery import Celery
 from kombu.utils.imports import symbol_by_name
 
+from brokers.base import ForeignQueue
+from outbox.errors import OptionRefusedError
+
 #: Celery's own tasks, which are parts of its canvas.
 CELERYS_OWN = "celery."
 
@@ -27,7 +30,7 @@ class OutboxCelery(Celery):
         `OutboxTask`. One that is declared `durable=False` and not imported here is called with `durable=False`.
         """
         if not durable or options.get("task_type") is not None or name.startswith(CELERYS_OWN):
-            return super().send_task(name, args, kwargs, **options)
+            return self._send_now(name, args, kwargs, options)
         self.loader.import_default_modules()
         task = self.tasks.get(name)
         if task is None and not self.conf.task_always_eager:
@@ -35,6 +38,17 @@ class OutboxCelery(Celery):
             task.bind(self)
         if task is not None and getattr(task, "durable", False):
             return task.apply_async(args, kwargs, **options)
+        return self._send_now(name, args, kwargs, options)
+
+    def _send_now(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Publish straight to the broker. Raises OptionRefusedError for a foreign queue, which only the relay knows."""
+        wanted = {"queue": options["queue"]} if options.get("queue") else {}
+        queue = self.amqp.router.route(wanted, name, args, kwargs, options.get("task_type")).get("queue")
+        if isinstance(queue, ForeignQueue):
+            raise OptionRefusedError(
+                f"{name} is called with durable=False, and {queue.name} is one of OUTBOX_FOREIGN_QUEUES, to which only "
+                "the outbox publishes. Call it without durable=False."
+            )
         return super().send_task(name, args, kwargs, **options)
 
 

@@ -45,7 +45,10 @@ def message_id_from(task_id: Any) -> UUID | None:
 def checked_queue(queue: Any, known: Collection[str]) -> None:
     name = getattr(queue, "name", queue)
     if name and name not in known:
-        raise OptionRefusedError(f"queue={name!r} is not one of QUEUES ({', '.join(known)}): nobody would relay it.")
+        names = ", ".join(known)
+        raise OptionRefusedError(
+            f"queue={name!r} is in neither QUEUES nor OUTBOX_FOREIGN_QUEUES ({names}): nobody would relay it."
+        )
 
 
 def checked_priority(priority: int | None) -> int:

@@ -20,6 +20,9 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 #: Names of queues that work on every broker. SQS is the strictest: it takes 80 characters, prefix included.
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
+#: Names of queues that others have chosen: what a row of the outbox can keep.
+_FOREIGN_NAME = re.compile(r"[^\s,]{1,80}")
+
 
 def _development_key() -> SecretStr:
     path = PROJECT_ROOT / "var" / "secret_key"
@@ -72,6 +75,11 @@ class ServiceSettings(EnvSettings):
     queues: CommaList = ("default",)
     """Queues that workers consume; tasks that name none go to the first. Letters, digits, `-` and `_`."""
 
+    outbox_foreign_queues: CommaList = ()
+    """Queues that belong to workers that are not ours: plain Celery, or another code base. What is enqueued for one is
+    published with its arguments inside. Their names are taken as they are, without SQS_QUEUE_PREFIX and
+    REDIS_KEY_PREFIX, and they are never created or changed."""
+
     database_url: SecretUrl = SecretUrl("sqlite:///var/db.sqlite3")
     """The database: `sqlite:///path` in the project, `sqlite:////path` elsewhere, or
     `postgresql://user:password@host:5432/name`; options of libpq may follow a `?`. Behind a pooler that keeps no
@@ -118,6 +126,11 @@ class ServiceSettings(EnvSettings):
     def is_production(self) -> bool:
         """Whether ENVIRONMENT is `production`."""
         return self.environment == "production"
+
+    @property
+    def relayed_queues(self) -> tuple[str, ...]:
+        """Every queue that the relay publishes to."""
+        return (*self.queues, *self.outbox_foreign_queues)
 
     @property
     def databases(self) -> dict[str, dict[str, Any]]:
@@ -178,6 +191,18 @@ class ServiceSettings(EnvSettings):
         if len(set(queues)) < len(queues):
             raise ValueError("names a queue twice: remove one.")
         return queues
+
+    @field_validator("outbox_foreign_queues")
+    @classmethod
+    def _queues_of_others(cls, foreign: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for queue in foreign:
+            if not _FOREIGN_NAME.fullmatch(queue):
+                raise ValueError(f"has {queue!r}: the outbox keeps names of up to 80 characters without spaces.")
+            if queue in info.data.get("queues", ()):
+                raise ValueError(f"has {queue!r}, which is in QUEUES too: our own workers consume it. Remove one.")
+        if len(set(foreign)) < len(foreign):
+            raise ValueError("names a queue twice: remove one.")
+        return foreign
 
     @field_validator("database_url")
     @classmethod

@@ -30,6 +30,7 @@ from workers.admission import admit
 from workers.bookkeeping.answers import Delivery
 from workers.bookkeeping.bookkeeper import Bookkeeper
 from workers.exits import end_process, end_soon
+from workers.foreign import leave_to_others
 from workers.requests import start
 from workers.watchdog import Watchdog
 
@@ -85,6 +86,7 @@ class Consumer(celery_consumer.Consumer):
         without = {"without_mingle": True, "without_gossip": True, "without_heartbeat": True}
         kwargs["worker_options"] = {**(worker_options or {}), **without}
         super().__init__(*args, **kwargs)
+        leave_to_others(self.app.amqp.queues)
         self.connection_number = 0
         self.prefetched_at = 0.0
         self.bookkeeper = Bookkeeper(

@@ -17,6 +17,7 @@ from outbox import instruments, ledger
 from outbox.heartbeat import Heart
 from outbox.sql import is_connection_lost, is_postgresql
 from settings.outbox import OutboxSettings
+from workers.foreign import make_lane
 from workers.lane import FIRST_BACKOFF_SECONDS, Lane
 from workers.news import read_news
 
@@ -41,7 +42,7 @@ class Relay:
         self.queues = queues
         self.options = options
         self.stopped = threading.Event()
-        self.lanes = [Lane(queue, profile, options) for queue in queues]
+        self.lanes = [make_lane(queue, profile, options) for queue in queues]
         self._heart = Heart("relay", every_seconds=options.heartbeat_seconds)
         self._news_at = 0.0
         self._answered_at = time.monotonic()

@@ -8,4 +8,5 @@ from brokers import Finding
 
 
 def examine() -> Iterable[Finding]:
-    return settings.BROKER_PROFILE.findings(settings.SERVICE.queues)
+    yield from settings.BROKER_PROFILE.findings(settings.SERVICE.queues)
+    yield from settings.BROKER_PROFILE.foreign_findings(settings.SERVICE.outbox_foreign_queues)

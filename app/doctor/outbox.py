@@ -18,7 +18,7 @@ def examine() -> Iterator[Finding]:
     for pause in describe_pauses():
         message = f"It has been paused for {describe_age(pause['age_seconds'])} by {pause['by']}: nothing new begins."
         yield Finding("warn", f"{pause['kind']} {pause['name']}", message, pause["cure"])
-    for row in count_queues(settings.SERVICE.queues):
+    for row in count_queues(settings.SERVICE.relayed_queues):
         yield from _examine_queue(row)
     if poison := PoisonMessage.objects.count():
         yield Finding("warn", "poison", f"{poison} could not be read.", "See them: manage.py outbox poison")
@@ -28,13 +28,14 @@ def _examine_queue(row: dict[str, Any]) -> Iterator[Finding]:
     queue, lag_seconds = f"queue {row['queue']}", row["lag_seconds"]
     waiting = row["pending"] + row["published"]
     window = settings.OUTBOX.max_in_flight - settings.OUTBOX.kept_for_urgent
-    if row["queue"] not in settings.SERVICE.queues and waiting:
+    if row["queue"] not in settings.SERVICE.relayed_queues and waiting:
         message = f"{waiting} messages wait in it, and nobody relays it."
         yield Finding("fail", queue, message, f"Add {row['queue']} to QUEUES, or manage.py outbox discard.")
     elif lag_seconds and lag_seconds > LAG_LIMIT_SECONDS:
         message = f"The oldest message has waited {describe_age(lag_seconds)} (limit {LAG_LIMIT_SECONDS} s)."
         relay, worker = "Is the relay running? manage.py relay", "Do workers keep up? celery -A app worker"
-        yield Finding("fail", queue, message, relay if row["due"] else worker)
+        is_foreign = row["queue"] in settings.SERVICE.outbox_foreign_queues
+        yield Finding("fail", queue, message, relay if row["due"] or is_foreign else worker)
     else:
         yield Finding("ok", queue, f"{row['pending']} pending, {row['published']} published, {row['running']} running.")
     if row["published"] >= window:

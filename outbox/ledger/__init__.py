@@ -2,6 +2,7 @@
 
 enqueue.py  whoever calls `.delay()`
 relay.py    what is due, what was lost
+foreign.py  what is for workers that are not ours
 held.py     what is not to be published now
 worker.py   claim, begin, renew, release
 settle.py   how attempts end
@@ -13,6 +14,7 @@ The clock is the database's, because hosts may disagree about the hour.
 """
 
 from outbox.ledger.enqueue import enqueue
+from outbox.ledger.foreign import bury, complete_messages, hand_over, release_unconfirmed
 from outbox.ledger.held import EVERY_TASK, EXPIRED, UNKNOWN, Runnable, make_due, set_aside, set_due_aside
 from outbox.ledger.history import ERROR_CHARACTERS, legible
 from outbox.ledger.pauses import pause, pauses, resume
@@ -57,9 +59,11 @@ __all__ = [
     "InFlight",
     "Runnable",
     "begin",
+    "bury",
     "claim",
     "complete",
     "complete_all",
+    "complete_messages",
     "count_in_flight",
     "cut_short",
     "discard",
@@ -67,6 +71,7 @@ __all__ = [
     "explain",
     "extend_leases",
     "fail",
+    "hand_over",
     "legible",
     "make_due",
     "pause",
@@ -79,6 +84,7 @@ __all__ = [
     "refuse",
     "release",
     "release_lost",
+    "release_unconfirmed",
     "renew",
     "replay",
     "republish",

@@ -19,13 +19,17 @@ class Command(BaseCommand):
             "--once", action="store_true", help="publish what is due now and end (for cron); status 1 if that failed"
         )
         parser.add_argument(
-            "--queue", action="append", metavar="NAME", help="only this queue; may be repeated (default: QUEUES)"
+            "--queue",
+            action="append",
+            metavar="NAME",
+            help="only this queue; may be repeated (default: QUEUES and OUTBOX_FOREIGN_QUEUES)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        queues = options["queue"] or list(settings.SERVICE.queues)
-        if unknown := sorted(set(queues) - set(settings.SERVICE.queues)):
-            raise CommandError(f"--queue {unknown[0]} is not one of QUEUES ({', '.join(settings.SERVICE.queues)}).")
+        known = settings.SERVICE.relayed_queues
+        queues = options["queue"] or list(known)
+        if unknown := sorted(set(queues) - set(known)):
+            raise CommandError(f"--queue {unknown[0]} is not one of QUEUES ({', '.join(known)}).")
         relay = Relay(settings.BROKER_PROFILE, queues, settings.OUTBOX)
         try:
             with only_relay():
