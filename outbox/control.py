@@ -3,48 +3,86 @@
 import getpass
 import logging
 import os
+import signal as signals
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
+from celery import platforms
 from celery.app.control import Control
 
 from outbox import ledger
-from outbox.models import Message
+from outbox.models import Heartbeat, Message
 
 logger = logging.getLogger(__name__)
 
+#: The pool whose processes can be ended one by one.
+CAN_TERMINATE = "prefork"
+
 
 class RevokeRefusedError(RuntimeError):
-    """Raised when a task that runs is to be terminated; what waits has been discarded all the same."""
+    """Raised when a task that runs cannot be terminated; everything else that was asked for has been done."""
 
 
 class LedgerControl(Control):
     """`app.control` and `AsyncResult.revoke()`."""
 
-    def revoke(  # type: ignore[override]
-        self, task_id: str | Iterable[str], destination: Any = None, terminate: bool = False, **_: Any
+    def revoke(
+        self,
+        task_id: str | Iterable[str],
+        destination: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        **_: Any,
     ) -> None:
         """Discard messages that wait; who did it and when is in their history, and their results are REVOKED.
 
-        One that runs already runs to its end, which is logged. Raises RevokeRefusedError if it was to be terminated.
+        One that runs goes on, which is logged. With `terminate` it is discarded too, and its worker ends the process
+        that runs it with `signal` (TERM) within OUTBOX_RENEW_SECONDS. Raises RevokeRefusedError, once all others are
+        revoked, if a pool cannot do that.
         """
-        given = [task_id] if isinstance(task_id, str) else list(task_id)
+        number = signals.Signals(platforms.signals.signum(signal or "TERM"))
+        given = [task_id] if isinstance(task_id, str | UUID) else list(task_id)
         ids = [id for each in given if (id := _message_id(each))]
-        ledger.discard(ids, by=who_asks("revoke"))
-        running = Message.objects.filter(pk__in=ids, state=Message.State.RUNNING).values_list("pk", "task", "worker")
-        for id, task, worker in running:
-            said = f"{task}[{id}] runs on {worker} already: it ends by itself, or at its time limit."
-            if terminate:
-                raise RevokeRefusedError(f"{said} Workers take no orders from afar: end the process to stop it sooner.")
-            logger.warning("Not revoked: %s", said)
+        by = who_asks("revoke")
+        ledger.revoke(ids, by=by)
+        running = list(Message.objects.filter(pk__in=ids, state=Message.State.RUNNING).only("task", "worker"))
+        if terminate:
+            _terminate(running, by=by, signal=number)
+            return
+        for each in running:
+            told = "Not revoked: %s[%s] runs on %s already and goes on. terminate=True ends it."
+            logger.warning(told, each.task, each.pk, each.worker)
 
     def revoke_by_stamped_headers(self, headers: Any, *_: Any, **__: Any) -> None:
         raise RevokeRefusedError("The ledger keeps no stamps. Revoke by id, or manage.py outbox discard --task NAME.")
 
 
-def _message_id(task_id: str) -> UUID | None:
+def _terminate(running: Sequence[Message], *, by: str, signal: signals.Signals) -> None:
+    problems = {message.pk: problem for message, problem in _what_keeps(running) if problem}
+    ledger.terminate([each.pk for each in running if each.pk not in problems], by=by, signal=signal)
+    if problems:
+        raise RevokeRefusedError("\n".join(problems.values()))
+
+
+def _what_keeps(running: Iterable[Message]) -> Iterator[tuple[Message, str]]:
+    """For each message, why it cannot be terminated; an empty text if it can."""
+    workers = Heartbeat.objects.filter(kind="worker").order_by("seen_at")
+    pools = {each.details.get("node"): each.details.get("pool") for each in workers}
+    for message in running:
+        pool = pools.get(message.worker)
+        problem = f"{message.task}[{message.pk}] cannot be terminated: it runs on {message.worker}, "
+        if pool is None:
+            yield message, f"{problem}which has not said yet what pool it has. Try again in a few seconds."
+        elif pool != CAN_TERMINATE:
+            cure = "It ends by itself or at its time limit; to stop it sooner, end that worker."
+            yield message, f"{problem}and a pool of kind {pool} cannot end one task. {cure}"
+        else:
+            yield message, ""
+
+
+def _message_id(task_id: Any) -> UUID | None:
     try:
         return UUID(str(task_id))
     except ValueError:

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 
+from brokers.wire import TaskMessage
 from outbox import ledger, sql
 from outbox.ledger import Claim, Runnable
 from outbox.models import new_message_id
@@ -77,6 +78,13 @@ STATEMENTS: dict[str, Callable[[], object]] = {
     "fail": lambda: ledger.fail(claims(1)[0], error="no"),
     "cut_short": lambda: ledger.cut_short(claims(1)[0], error="no"),
     "waits_unclaimed": lambda: ledger.waits_unclaimed(QUEUE, seconds=60),
+    "complete_messages": lambda: ledger.complete_messages([TaskMessage(id, TASK) for id in ids]),
+    "hand_over": lambda: ledger.hand_over(ids),
+    "bury": lambda: ledger.bury(ids[0], "is too large"),
+    "release_unconfirmed": lambda: ledger.release_unconfirmed(QUEUE),
+    "revoke": lambda: ledger.revoke(ids, by="ada"),
+    "terminate": lambda: ledger.terminate(ids, by="ada"),
+    "find_terminated": lambda: ledger.find_terminated(claims()),
     "replay": lambda: ledger.replay(ids, by="ada"),
     "discard": lambda: ledger.discard(ids, by="ada"),
     "prune": lambda: ledger.prune(keep_days=7, limit=1000),
@@ -92,6 +100,7 @@ INDEXES = {
     "count_in_flight": "outbox_in_flight",
     "release_lost": "outbox_in_flight",
     "postpone_overdue": "outbox_in_flight",
+    "release_unconfirmed": "outbox_in_flight",
     "waits_unclaimed": "outbox_in_flight",
     "prune": "outbox_finished",
     "prune_dead": "outbox_dead",

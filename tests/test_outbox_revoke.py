@@ -1,6 +1,8 @@
 """`revoke()` acts on the ledger, and what it does is what the result says."""
 
 import logging
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,7 +12,8 @@ from celery.exceptions import TaskRevokedError
 from app.celery import app
 from outbox import ledger
 from outbox.control import RevokeRefusedError
-from tests.outbox_rows import add, again, claim, let_pass, publish, row, start, state, take
+from outbox.models import Heartbeat
+from tests.outbox_rows import LEASE_SECONDS, WORKER, add, again, claim, die, let_pass, publish, row, start, state, take
 
 pytestmark = pytest.mark.django_db
 
@@ -46,15 +49,68 @@ def test_what_runs_goes_on_and_the_log_says_so(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.WARNING):
         app.control.revoke(str(claimed.id))
     assert state(claimed.id) == "running"
-    assert "ends by itself" in caplog.text
+    assert "goes on" in caplog.text
     assert ledger.complete(claimed)
 
 
-def test_to_terminate_what_runs_is_refused_with_the_reason_and_the_cure() -> None:
+def test_what_was_claimed_and_not_begun_is_discarded_too() -> None:
+    id = publish()
+    [claimed] = ledger.claim([id], token=uuid4(), worker=WORKER, lease_seconds=LEASE_SECONDS)
+    app.control.revoke(str(id))
+    assert state(id) == "discarded"
+    assert ledger.renew([claimed], lease_seconds=LEASE_SECONDS) == set(), "the worker sees that it is not its own"
+    assert ledger.find_terminated([claimed]) == {id: SIGTERM}
+
+
+def test_what_is_over_stays_as_it_is() -> None:
+    dead = die()
+    app.control.revoke(str(dead), terminate=True)
+    assert state(dead) == "dead"
+
+
+def worker_with(pool: str) -> None:
+    """A worker that has told what pool it has."""
+    Heartbeat.objects.create(name="worker:here:1", kind="worker", details={"node": WORKER, "pool": pool})
+
+
+@pytest.mark.parametrize("pool", ["thread", "solo", "gevent"])
+def test_a_pool_that_cannot_end_a_task_refuses_with_the_reason_and_the_cure(pool: str) -> None:
+    worker_with(pool)
     claimed, waiting = start(), add()
-    with pytest.raises(RevokeRefusedError, match="end the process to stop it sooner"):
+    with pytest.raises(RevokeRefusedError, match=f"a pool of kind {pool} cannot end one task. It ends by itself or"):
         app.control.revoke([str(claimed.id), str(waiting)], terminate=True)
     assert (state(claimed.id), state(waiting)) == ("running", "discarded")
+
+
+def test_a_worker_that_has_not_said_what_pool_it_has_is_not_relied_on() -> None:
+    claimed = start()
+    with pytest.raises(RevokeRefusedError, match="Try again in a few seconds"):
+        app.AsyncResult(str(claimed.id)).revoke(terminate=True)
+    assert state(claimed.id) == "running"
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(None, SIGTERM), ("KILL", SIGKILL), ("SIGINT", SIGINT), (9, SIGKILL)])
+def test_what_runs_in_a_process_is_discarded_and_its_worker_told_the_signal(asked: Any, sent: Signals) -> None:
+    worker_with("prefork")
+    claimed, other = start(), start()
+    app.AsyncResult(str(claimed.id)).revoke(terminate=True, signal=asked)
+    assert state(claimed.id) == "discarded"
+    assert "UTC attempt 1 terminated by " in row(claimed.id).history
+    assert str(app.AsyncResult(str(claimed.id)).state) == states.REVOKED
+    assert not ledger.complete(claimed), "the lease was taken away"
+    assert ledger.find_terminated([claimed, other]) == {claimed.id: sent}
+
+
+def test_a_signal_that_does_not_exist_revokes_nothing() -> None:
+    id = add()
+    with pytest.raises(AttributeError, match="SIGNONE"):
+        app.control.revoke(str(id), terminate=True, signal="NONE")
+    assert state(id) == "pending"
+
+
+def test_stamps_are_not_kept() -> None:
+    with pytest.raises(RevokeRefusedError, match="Revoke by id"):
+        app.control.revoke_by_stamped_headers({"tenant": "blue"})
 
 
 def test_what_expired_before_it_was_run_is_revoked_too() -> None:

@@ -29,6 +29,7 @@ from workers import pool
 from workers.admission import admit
 from workers.bookkeeping.answers import Delivery
 from workers.bookkeeping.bookkeeper import Bookkeeper
+from workers.bookkeeping.terminated import Terminator
 from workers.exits import end_process, end_soon
 from workers.foreign import leave_to_others
 from workers.requests import start
@@ -95,6 +96,7 @@ class Consumer(celery_consumer.Consumer):
             self._knows,
             self._answered,
             counts_at_once=not isinstance(self.pool, prefork.TaskPool),
+            find_terminated=Terminator(self).look,
         )
         self.bookkeeper.start()
         lease.on_hang = self._on_hang

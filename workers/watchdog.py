@@ -78,6 +78,7 @@ class Watchdog(threading.Thread):
             queues=queues,
             tasks=known_tasks(self.consumer.app),
             broker=settings.BROKER_PROFILE.name,
+            node=self.consumer.hostname,
             pool=self.consumer.pool.__class__.__module__.rpartition(".")[2],
             connected=bool(self.consumer.connection),
             done=sum(state.total_count.values()) - len(running),

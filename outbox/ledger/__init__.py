@@ -6,6 +6,7 @@ foreign.py  what is for workers that are not ours
 held.py     what is not to be published now
 worker.py   claim, begin, renew, release
 settle.py   how attempts end
+revoke.py   what `revoke()` decides
 people.py   replay, discard, prune
 history.py  what a message tells of its past
 pauses.py   pause, resume
@@ -32,6 +33,7 @@ from outbox.ledger.relay import (
     release_lost,
     take_due,
 )
+from outbox.ledger.revoke import find_terminated, revoke, terminate
 from outbox.ledger.settle import complete, complete_all, cut_short, fail, retry
 from outbox.ledger.worker import (
     Answer,
@@ -71,6 +73,7 @@ __all__ = [
     "explain",
     "extend_leases",
     "fail",
+    "find_terminated",
     "hand_over",
     "legible",
     "make_due",
@@ -90,8 +93,10 @@ __all__ = [
     "republish",
     "resume",
     "retry",
+    "revoke",
     "set_aside",
     "set_due_aside",
     "take_due",
+    "terminate",
     "waits_unclaimed",
 ]

@@ -54,6 +54,8 @@ class Bookkeeper:
     answered: Callable[[Sequence[Delivery]], None]
     counts_at_once: bool = False
     """Whether an attempt counts when it is claimed: a task may end this process, and its own `begin` with it."""
+    find_terminated: Callable[[Holds, threading.Condition], None] = lambda holds, changed: None
+    """Called as often as leases are renewed: looks for what was revoked while it runs."""
     counts: Counter[str] = field(default_factory=Counter)
     """How many messages got which answer."""
 
@@ -262,6 +264,7 @@ class Bookkeeper:
         """Renew the leases of what waits for a place; what has been lost meanwhile must not be begun."""
         if time.monotonic() < self._renewed_at + settings.OUTBOX.renew_seconds:
             return
+        self.find_terminated(self._holds, self._changed)
         with self._changed:
             waiting = [hold.claim for hold in self._holds.waiting()]
         kept = ledger.renew(waiting, lease_seconds=settings.OUTBOX.lease_seconds)

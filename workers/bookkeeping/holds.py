@@ -69,6 +69,10 @@ class Holds:
         """Those that have not begun."""
         return [hold for hold in self._holds.values() if not hold.begun_at]
 
+    def handed(self) -> list[Hold]:
+        """Those that the pool has been given."""
+        return [hold for hold in self._holds.values() if hold.handed]
+
     def unrecorded(self) -> list[Hold]:
         """Those that have begun, which the ledger does not know yet."""
         return [hold for hold in self._holds.values() if hold.begun_at and not hold.recorded]
