@@ -47,7 +47,8 @@ def checked_queue(queue: Any, known: Collection[str]) -> None:
     if name and name not in known:
         names = ", ".join(known)
         raise OptionRefusedError(
-            f"queue={name!r} is in neither QUEUES nor OUTBOX_FOREIGN_QUEUES ({names}): nobody would relay it."
+            f"queue={name!r} is not one of QUEUES ({names}): nobody would relay it. A queue whose workers are not ours "
+            "belongs into OUTBOX_FOREIGN_QUEUES."
         )
 
 

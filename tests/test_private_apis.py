@@ -73,6 +73,8 @@ PRIVATE = [
         "celery", "celery.backends.base:BaseBackend._get_task_meta_for", "outbox",
         inside="celery.backends.base:BaseBackend.get_task_meta",
     ),
+    # Whether a worker was told which queues to consume.
+    Private("celery", "celery.app.amqp:Queues._consume_from", "workers"),
     Private("celery", "celery.beat:Scheduler._heap", "workers", inside="celery.beat:Scheduler.populate_heap"),
     # A pool outlives the end of one of its processes and a lost connection.
     Private("celery", "celery.concurrency.prefork:TaskPool.Pool", "workers"),
