@@ -208,6 +208,13 @@ class Site:
         assert answer.status_code == requests.codes.created, f"{answer.status_code}: {answer.text[:500]}"
         return UUID(answer.json()["id"])
 
+    def send_by_name(self, task: str, *args: Any, rolled_back: bool = False, **options: Any) -> UUID:
+        """Have a task called by its name by a request; return the id of its message."""
+        wanted = {"task": task, "args": args, "options": options, "rolled_back": rolled_back}
+        answer = self.service.shop.request("POST", "/send-by-name/", json=wanted)
+        assert answer.status_code == requests.codes.created, f"{answer.status_code}: {answer.text[:500]}"
+        return UUID(answer.json()["id"])
+
     def kill(self, process: ServiceProcess) -> None:
         """End a process and all that it started with SIGKILL; the supervisor starts it again."""
         pids = [process.pid, *descendants(process.pid)]
