@@ -143,3 +143,16 @@ def test_sqs_refuses_a_queue_that_it_cannot_name() -> None:
 def test_tls_means_verified_tls(name: str, url: str) -> None:
     profile = load_profile(name, environ={f"{name.upper()}_URL": url}, env_file=NO_FILE)
     assert profile.connection_settings()["broker_use_ssl"]
+
+
+def test_the_names_of_others_have_no_prefix_of_ours() -> None:
+    redis = load_profile("redis", environ={"REDIS_KEY_PREFIX": "ours:"}, env_file=NO_FILE)
+    assert redis.for_others.connection_settings()["broker_transport_options"]["global_keyprefix"] == ""
+    sqs = load_profile("sqs", environ={"SQS_QUEUE_PREFIX": "ours-"}, env_file=NO_FILE)
+    assert sqs.for_others.queues.name("theirs") == "theirs"  # type: ignore[attr-defined]
+
+
+def test_sqs_says_so_if_it_has_no_queue_of_that_name() -> None:
+    sqs = load_profile("sqs", environ={}, env_file=NO_FILE)
+    with pytest.raises(SettingsError, match=r"OUTBOX_FOREIGN_QUEUES.*their\.fifo"):
+        sqs.celery_settings(["default"], ["their.fifo"])

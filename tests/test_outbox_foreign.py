@@ -12,20 +12,23 @@ from celery import shared_task
 from celery.app import routes
 from celery.app.amqp import Queues
 from django.conf import settings
+from django.core.management import call_command
 from django.db import transaction
 from kombu.utils.json import loads
 
 from app.celery import app
+from app.doctor import outbox, processes
 from app.first_run.embedded import EmbeddedBroker
 from brokers import BrokerProfile, load_profile
 from brokers.base import MOST_BYTES, ForeignQueue
 from brokers.errors import BrokerError, PublishError, QueueError
 from brokers.sqs.publishing import SAFE_BYTES
 from brokers.wire import CompleteMessage, TaskMessage, is_in_ledger
+from console import overview
 from outbox import ledger
 from outbox.errors import OptionRefusedError
-from outbox.models import Message
-from settings.errors import SettingsError
+from outbox.ledger import EVERY_TASK
+from outbox.models import Heartbeat, Message
 from tests.harness.others import RECEIVE, make_queue, others
 from tests.outbox_rows import LOST_AFTER_SECONDS, let_pass, row, state
 from workers.foreign import ForeignLane, leave_to_others
@@ -259,21 +262,39 @@ def test_a_worker_that_is_told_to_consume_it_does_not_start() -> None:
         leave_to_others(queues)
 
 
-def test_the_names_of_others_have_no_prefix_of_ours() -> None:
-    redis = load_profile("redis", environ={"REDIS_KEY_PREFIX": "ours:"}, env_file=Path(os.devnull))
-    assert redis.for_others.connection_settings()["broker_transport_options"]["global_keyprefix"] == ""
-    sqs = load_profile("sqs", environ={"SQS_QUEUE_PREFIX": "ours-"}, env_file=Path(os.devnull))
-    assert sqs.for_others.queues.name("theirs") == "theirs"  # type: ignore[attr-defined]
-
-
-def test_sqs_says_so_if_it_has_no_queue_of_that_name() -> None:
-    sqs = load_profile("sqs", environ={}, env_file=Path(os.devnull))
-    with pytest.raises(SettingsError, match=r"OUTBOX_FOREIGN_QUEUES.*their\.fifo"):
-        sqs.celery_settings(["default"], ["their.fifo"])
-
-
 def test_the_relay_has_a_lane_of_each_kind(theirs: str) -> None:
     from workers.relay import Relay
 
     relay = Relay(settings.BROKER_PROFILE, ["default", theirs], settings.OUTBOX)
     assert [type(lane) for lane in relay.lanes] == [Lane, ForeignLane]
+
+
+# --- what people see --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_it_is_shown_beside_our_own_queues_and_nobody_asks_for_a_worker(theirs: str) -> None:
+    call(theirs)
+    Heartbeat.objects.create(name="worker:here:1", kind="worker", details={"queues": ["default"]})
+    status = overview.describe_status()
+    assert {row["queue"]: row["due"] for row in status["queues"]} == {"default": 0, theirs: 1}
+    assert not [note for note in status["notes"] if theirs in note]
+    found = [*processes.examine(), *outbox.examine()]
+    assert [each.level for each in found if theirs in each.name] == ["ok"]
+
+
+@pytest.mark.django_db
+def test_a_foreign_queue_that_lags_is_the_relays_business(theirs: str) -> None:
+    call(theirs)
+    let_pass(1000)
+    [found] = [each for each in outbox.examine() if theirs in each.name]
+    assert (found.level, found.cure) == ("fail", "Is the relay running? manage.py relay")
+
+
+@pytest.mark.django_db
+def test_it_can_be_paused(theirs: str) -> None:
+    call_command("outbox", "pause", theirs)
+    id = call(theirs)
+    lane = ForeignLane(theirs, Reluctant(), settings.OUTBOX)  # type: ignore[arg-type]
+    lane.hear(EVERY_TASK, paused=True)
+    assert (lane.look(), state(id)) == (0, "pending")

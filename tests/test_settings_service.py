@@ -302,3 +302,23 @@ def test_other_mistakes_of_the_service_are_answered_exactly(name: str, value: st
 
 def test_the_log_level_may_be_written_small() -> None:
     assert service(LOG_LEVEL="debug").log_level == "DEBUG"
+
+
+# --- Queues --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ("theirs,default", "has 'default', which is in QUEUES too: our own workers consume it. Remove one."),
+        ("theirs,theirs", "names a queue twice: remove one."),
+        ("their queue", "has 'their queue': the outbox keeps names of up to 80 characters without spaces."),
+    ],
+)
+def test_a_queue_is_ours_or_it_is_foreign(value: str, wrong: str) -> None:
+    assert problem(ServiceSettings, OUTBOX_FOREIGN_QUEUES=value) == f"OUTBOX_FOREIGN_QUEUES='{value}' {wrong}"
+
+
+def test_others_may_name_their_queues_as_they_like() -> None:
+    settings = service(OUTBOX_FOREIGN_QUEUES="celery, their.queue:high")
+    assert settings.relayed_queues == ("default", "celery", "their.queue:high")
