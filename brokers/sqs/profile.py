@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import PrivateAttr
 
 from brokers.base import OTHERS_CURE, STEP_SECONDS, Depth, Finding
+from brokers.errors import BrokerRefusedError
 from brokers.library_errors import broker_errors
 from brokers.sqs.predefined import FOREIGN_NAME, QUEUE_NAME, PredefinedQueues
 from brokers.sqs.publishing import SAFE_BYTES, publish_to_sqs, size_problem
@@ -111,14 +112,17 @@ class SQSProfile(SQSSettings):
             publish_to_sqs(self.queues.client, self.queue_url(queue), queue, messages, most_bytes=most_bytes)
 
     def refuses(self, queue: str, message: TaskMessage) -> str:
-        with broker_errors(self):
-            return size_problem(queue, message, self._most_bytes_of(queue))
+        return size_problem(queue, message, self._most_bytes_of(queue))
 
     def _most_bytes_of(self, queue: str) -> int:
         """The largest message that a queue takes: what it says itself, for that can be changed."""
         if queue not in self._most_bytes:
             name = "MaximumMessageSize"
-            found = self.queues.read(self.queue_url(queue), name).get(name)
+            try:
+                with broker_errors(self):
+                    found = self.queues.read(self.queue_url(queue), name).get(name)
+            except BrokerRefusedError:  # to send is allowed, to ask is not
+                found = None
             self._most_bytes[queue] = int(found or SAFE_BYTES)
         return self._most_bytes[queue]
 

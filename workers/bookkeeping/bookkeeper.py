@@ -69,12 +69,9 @@ class Bookkeeper:
         self._asked: list[Delivery] = []
         self._token = uuid4()
         #: Since when outcomes wait for others; 0 if there are none. All these times are monotonic.
-        self._waits_since = 0.0
-        self._wakes_at = 0.0
+        self._waits_since = self._wakes_at = self._claim_at = 0.0
         self._renewed_at = time.monotonic()
-        self._claim_at = 0.0
-        self._was_away = False
-        self._stopping = False
+        self._was_away = self._stopping = False
         self._changed = threading.Condition(threading.RLock())
         self._thread = threading.Thread(target=self._run, name="worker-bookkeeper", daemon=True)
 
