@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from kombu import Message
 from pydantic import PrivateAttr
 
 from brokers.base import OTHERS_CURE, STEP_SECONDS, Depth, Finding
@@ -110,6 +111,11 @@ class SQSProfile(SQSSettings):
         with broker_errors(self):
             most_bytes = self._most_bytes_of(queue) if self._is_for_others else SAFE_BYTES
             publish_to_sqs(self.queues.client, self.queue_url(queue), queue, messages, most_bytes=most_bytes)
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        if messages:
+            channel: Any = messages[0].channel
+            channel.acknowledge_all(messages)
 
     def refuses(self, queue: str, message: TaskMessage) -> str:
         return size_problem(queue, message, self._most_bytes_of(queue))
