@@ -17,9 +17,9 @@ from django.db.models.functions import Now
 
 from console import overview
 from outbox import ledger
+from outbox.calls.options import as_datetime
 from outbox.control import who_asks
 from outbox.models import Message, Pause
-from outbox.options import as_datetime
 from settings.errors import choose_from
 
 #: What to do instead about messages that cannot be replayed or discarded, by state.

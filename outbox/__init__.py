@@ -2,8 +2,9 @@
 
 app.py          the Celery app whose tasks are durable
 task.py         `.delay()` -> a row
+calls/          what is called, and what of a call a row keeps
 control.py      `revoke()` acts on the rows
-options.py      what of a call's options a row can keep
+inspection.py   `celery inspect` and `status` answered from the rows
 running.py      in the worker: claim -> run -> outcome
 ledger/         the only writer of those rows: a file for each who calls it
 lease.py        what runs a task says so, for as long as it does

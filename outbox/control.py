@@ -1,18 +1,22 @@
-"""Celery's control, as far as the ledger can do it: there is no remote control (see `brokers/base.py`)."""
+"""Celery's control, as far as the ledger can do it: workers listen to nothing (see `brokers/base.py`)."""
 
 import getpass
 import logging
 import os
 import signal as signals
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from celery import platforms
+from celery import platforms, states
 from celery.app.control import Control
+from celery.utils.functional import maybe_list
+from kombu.utils.json import loads
 
 from outbox import ledger
+from outbox.calls.options import message_id
+from outbox.inspection import ControlRefusedError, ask
 from outbox.models import Heartbeat, Message
 
 logger = logging.getLogger(__name__)
@@ -26,7 +30,34 @@ class RevokeRefusedError(RuntimeError):
 
 
 class LedgerControl(Control):
-    """`app.control` and `AsyncResult.revoke()`."""
+    """`app.control`, `celery inspect`, `celery status` and `AsyncResult.revoke()`."""
+
+    def broadcast(  # type: ignore[override]
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        destination: Any = None,
+        connection: Any = None,
+        reply: bool = False,
+        timeout: float = 1.0,
+        limit: int | None = None,
+        callback: Callable[[Any], Any] | None = None,
+        **extra: Any,
+    ) -> list[dict[str, Any]]:
+        """Answer for all workers that are alive. Raises ControlRefusedError, with the cure, for what they cannot do."""
+        given = {name: value for name, value in extra.items() if name not in {"channel", "matcher", "pattern"}}
+        replies = ask(self.app, command, {**(arguments or {}), **given}, destination)[:limit]
+        if callback:
+            for each in replies:
+                callback(each)
+        return replies
+
+    def purge(self, connection: Any = None) -> int:
+        """Raise ControlRefusedError: what a broker has lost is published again, for its row still waits."""
+        raise ControlRefusedError(
+            "The rows would be published again. To stop a queue: manage.py outbox pause QUEUE; what need not happen: "
+            "manage.py outbox discard ID, or revoke()."
+        )
 
     def revoke(
         self,
@@ -34,8 +65,9 @@ class LedgerControl(Control):
         destination: Any = None,
         terminate: bool = False,
         signal: str | int | None = None,
+        reply: bool = False,
         **_: Any,
-    ) -> None:
+    ) -> Any:
         """Discard messages that wait; who did it and when is in their history, and their results are REVOKED.
 
         One that runs goes on, which is logged. With `terminate` it is discarded too, and its worker ends the process
@@ -44,19 +76,56 @@ class LedgerControl(Control):
         """
         number = signals.Signals(platforms.signals.signum(signal or "TERM"))
         given = [task_id] if isinstance(task_id, str | UUID) else list(task_id)
-        ids = [id for each in given if (id := _message_id(each))]
+        ids = {message_id(str(each)): str(each) for each in given}
         by = who_asks("revoke")
         ledger.revoke(ids, by=by)
         running = list(Message.objects.filter(pk__in=ids, state=Message.State.RUNNING).only("task", "worker"))
         if terminate:
             _terminate(running, by=by, signal=number)
-            return
-        for each in running:
-            told = "Not revoked: %s[%s] runs on %s already and goes on. terminate=True ends it."
-            logger.warning(told, each.task, each.pk, each.worker)
+        else:
+            for each in running:
+                told = "Not revoked: %s[%s] runs on %s already and goes on. terminate=True ends it."
+                logger.warning(told, each.task, each.pk, each.worker)
+        self._tell_result_backend(ids)
+        return self._replies(f"tasks {', '.join(ids.values())} flagged as revoked", destination) if reply else None
 
-    def revoke_by_stamped_headers(self, headers: Any, *_: Any, **__: Any) -> None:
-        raise RevokeRefusedError("The ledger keeps no stamps. Revoke by id, or manage.py outbox discard --task NAME.")
+    def _tell_result_backend(self, ids: Mapping[UUID, str]) -> None:
+        """Those that are discarded, or that nobody has heard of, are REVOKED there too."""
+        backend = self.app.backend
+        if not getattr(backend, "keeps_values", True):
+            return
+        states_found = dict(Message.objects.filter(pk__in=ids).values_list("pk", "state"))
+        for id, task_id in ids.items():
+            state = states_found.get(id)
+            if state == Message.State.DISCARDED or (state is None and backend.get_state(task_id) == states.PENDING):
+                backend.mark_as_revoked(task_id, "revoked")
+
+    def _replies(self, ok: str, destination: Any) -> list[dict[str, Any]]:
+        return [{node: {"ok": ok} for node in each} for each in ask(self.app, "ping", {}, destination)]
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        destination: Any = None,
+        terminate: bool = False,
+        signal: str | int | None = None,
+        reply: bool = False,
+        **_: Any,
+    ) -> Any:
+        """`revoke()` what carries one of these stamps, each of which may have several values."""
+        wanted = {name: set(map(str, maybe_list(values) or ())) for name, values in headers.items()}
+        ids = [str(id) for name, values in wanted.items() for id in _stamped(name, values)]
+        self.revoke(ids, destination, terminate, signal)
+        told = f"headers {headers} flagged as revoked, {'and' if terminate and ids else 'but not'} terminated"
+        return self._replies(told, destination) if reply else None
+
+
+def _stamped(name: str, values: set[str]) -> Iterator[UUID]:
+    """The unfinished messages that have one of these values as the stamp `name`."""
+    told = Message.objects.filter(finished_at=None, options__contains=f'"{name}"').values_list("pk", "options")
+    for id, options in told:
+        if values & set(map(str, maybe_list(loads(options).get("stamps", {}).get(name)) or ())):
+            yield id
 
 
 def _terminate(running: Sequence[Message], *, by: str, signal: signals.Signals) -> None:
@@ -80,14 +149,6 @@ def _what_keeps(running: Iterable[Message]) -> Iterator[tuple[Message, str]]:
             yield message, f"{problem}and a pool of kind {pool} cannot end one task. {cure}"
         else:
             yield message, ""
-
-
-def _message_id(task_id: Any) -> UUID | None:
-    try:
-        return UUID(str(task_id))
-    except ValueError:
-        logger.warning("Not revoked: %r is not the id of a message", task_id)
-        return None
 
 
 def who_asks(how: str) -> str:

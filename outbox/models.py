@@ -35,6 +35,8 @@ class Message(models.Model):
     """`[args, kwargs]` in Celery's own JSON, which keeps UUID, Decimal and datetime."""
     headers = models.TextField(default="{}")
     """What the sender put into the headers (trace context, for one), restored in `self.request.headers`."""
+    options = models.TextField(blank=True, default="", db_default="")
+    """What else the call said (limits, stamps, whose child it is), in Celery's JSON; empty if nothing."""
     queue = models.CharField(max_length=80)
     priority = models.PositiveSmallIntegerField(default=0)
     """0 to 9; 9 goes first."""

@@ -10,6 +10,7 @@ the task. What the worker's processes do with it is in `workers/`.
 import asyncio
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -22,10 +23,13 @@ from celery.contrib.django.task import DjangoTask
 from celery.exceptions import MaxRetriesExceededError, Retry
 from django.conf import settings
 
+from brokers.wire import TaskMessage
 from outbox import instruments, ledger
+from outbox.calls.call import columns_of
+from outbox.calls.canvas import refuse_durable_steps
+from outbox.calls.options import CANVAS_CURE, as_datetime
 from outbox.errors import OptionRefusedError, is_final
 from outbox.lease import current_keeper
-from outbox.options import as_datetime
 
 
 class Kind(StrEnum):
@@ -38,6 +42,8 @@ class Kind(StrEnum):
     """Its process was killed, or it hangs."""
     REFUSED = "refused"
     """It was not run: this worker cannot decode its arguments."""
+    EXPIRED = "expired"
+    """It was not run: its time was over while it waited for a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,27 @@ class Outcome:
     eta: datetime | None = None
     max_attempts: int = 0
     """The limit that the task has asked for; 0 if it has not."""
+    changes: Mapping[str, Any] | None = None
+    """What `self.retry()` wants to be other the next time."""
 
 
 #: What a pool hands back for a claim: whether it failed, the return value or the error, how long it ran, and the
 #: outcome. The first three are what Celery's own requests are told.
 Result = tuple[int, Any, float, Outcome]
+
+
+def headers_of(claim: ledger.Claim, task: Any) -> dict[str, Any]:
+    """The headers that Celery would have sent with this call."""
+    said = claim.said
+    headers = {**TaskMessage(claim.id, claim.task).headers, **said}
+    id = claim.task_id
+    # What the task or the app declares holds where the call says nothing.
+    hard, soft = (said.get(name) or getattr(task, name) for name in ("time_limit", "soft_time_limit"))
+    # A pool waits for the soft limit before it looks at the hard one.
+    limits = [hard, None if hard and soft and soft >= hard else soft]
+    headers.update(id=id, retries=claim.retries, timelimit=limits, root_id=said.get("root_id") or id)
+    headers["ignore_result"] = said.get("ignore_result")
+    return headers
 
 
 def run_claim(app: Celery, claim: ledger.Claim, request: dict[str, Any]) -> Result:
@@ -67,11 +89,13 @@ def run_claim(app: Celery, claim: ledger.Claim, request: dict[str, Any]) -> Resu
     except Exception as error:  # each type that Celery's JSON knows may raise errors of its own
         reason = f"cannot decode the arguments: {type(error).__name__}: {error}"
         return 0, None, 0.0, Outcome(Kind.REFUSED, error=reason)
-    request.update(args=args, kwargs=kwargs, headers=headers, is_eager=False, claim=claim, asked={})
+    # Not in the worker's own request: whether it is due and has not expired is the database's to say, and it has.
+    moments = {"eta": claim.wanted or None, "expires": claim.expires or None}
+    request.update(moments, args=args, kwargs=kwargs, headers=headers, is_eager=False, claim=claim, asked={})
     keeper = current_keeper(lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds)
     began = time.monotonic()
     try:
-        with keeper.keep(claim, limit_seconds=time_limit_of(app, task, request)):
+        with keeper.keep(claim, limit_seconds=request["timelimit"][0]):
             retval, info, _, shown = _trace(app, task, claim, request)
     except asyncio.CancelledError as error:  # no Exception, and no wish to end the process either
         seconds = time.monotonic() - began
@@ -81,19 +105,12 @@ def run_claim(app: Celery, claim: ledger.Claim, request: dict[str, Any]) -> Resu
     return (1, retval, seconds, outcome) if info else (0, shown, seconds, outcome)
 
 
-def time_limit_of(app: Celery, task: Any, request: dict[str, Any]) -> float | None:
-    """After how many seconds a task is stopped where its pool can do that; None: never."""
-    hard, _ = request.get("timelimit") or (None, None)
-    limit: float | None = hard or task.time_limit or app.conf.task_time_limit
-    return limit
-
-
 def _trace(app: Celery, task: Any, claim: ledger.Claim, request: dict[str, Any]) -> Any:
     """Celery's tracer, with the instruments around it: they see the error that the tracer keeps to itself."""
     traced: Any = None
     try:
         with instruments.running(claim.task, claim):
-            traced = trace_task(task, str(claim.id), request["args"], request["kwargs"], request, app=app)
+            traced = trace_task(task, request["id"], request["args"], request["kwargs"], request, app=app)
             if traced[1] is not None and isinstance(traced[1].retval, Exception):
                 raise traced[1].retval
     except Exception as error:
@@ -112,7 +129,8 @@ def _outcome_of(request: dict[str, Any], info: Any, seconds: float) -> Outcome:
     if info.state == states.RETRY:
         return _retry(error, asked, seconds)
     if info.state == states.REJECTED:
-        return Outcome(Kind.DEAD, seconds, f"rejected: {error.reason}")
+        # With `requeue` a broker would deliver it again.
+        return Outcome(Kind.CUT_SHORT if error.requeue else Kind.DEAD, seconds, f"rejected: {error.reason}")
     if info.state == states.IGNORED:
         return Outcome(Kind.DONE, seconds)
     return Outcome(Kind.DEAD, seconds, describe_error(error))
@@ -128,6 +146,7 @@ def _retry(retry: Retry, asked: dict[str, Any], seconds: float) -> Outcome:
         countdown=0 if isinstance(when, datetime) else when,
         eta=as_datetime(when) if isinstance(when, datetime) else None,
         max_attempts=asked.get("max_attempts", 0),
+        changes=asked.get("changes"),
     )
 
 
@@ -143,12 +162,15 @@ def settle(claim: ledger.Claim, outcome: Outcome, *, worker: str) -> bool:
         case Kind.DONE:
             return ledger.complete(claim, seconds=seconds)
         case Kind.RETRY:
-            options = {"countdown": outcome.countdown, "eta": outcome.eta, "max_attempts": outcome.max_attempts}
-            return ledger.retry(claim, error=error, seconds=seconds, **options)
+            when = {"countdown": outcome.countdown, "eta": outcome.eta}
+            asked = {"max_attempts": outcome.max_attempts, "changes": outcome.changes}
+            return ledger.retry(claim, error=error, seconds=seconds, **when, **asked)
         case Kind.DEAD:
             return ledger.fail(claim, error=error, seconds=seconds)
         case Kind.CUT_SHORT:
             return ledger.cut_short(claim, error=error, seconds=seconds)
+        case Kind.EXPIRED:
+            return ledger.expire(claim)
         case Kind.REFUSED:
             ledger.refuse([claim], [error], worker=worker, give_up_days=settings.OUTBOX.refused_days)
             return True
@@ -176,14 +198,11 @@ class RunningTask(DjangoTask):
         claim: ledger.Claim | None = self.request.get("claim")
         if claim is None:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
-        if args is not None or kwargs is not None or options:
-            raise OptionRefusedError(
-                f"{self.name}.retry() cannot change arguments or options: the row keeps the first ones. "
-                "Enqueue a new task instead."
-            )
         asked: dict[str, Any] = self.request.get("asked")
         self._raise_what_is_final(exc, claim, claim.max_attempts if max_retries is None else max_retries + 1)
         asked.update(cause=exc, max_attempts=0 if max_retries is None else max_retries + 1)
+        if args is not None or kwargs is not None or options:
+            asked["changes"] = self._changes(claim, args, kwargs, options)
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
         retry = Retry(exc=exc, when=eta or countdown)
@@ -191,6 +210,34 @@ class RunningTask(DjangoTask):
             raise retry
         asked["retry"] = retry
         return retry
+
+    def _changes(self, claim: ledger.Claim, args: Any, kwargs: Any, options: dict[str, Any]) -> dict[str, Any]:
+        """Columns of the row that a retry with other arguments or options changes. Raises OptionRefusedError."""
+        changed = columns_of(self, options, claim.said)
+        if args is not None or kwargs is not None:
+            self.request.is_eager = True
+            try:  # Celery knows what becomes of arguments that were given by name; eagerly it sends nothing
+                again = super().retry(args, kwargs, throw=False, countdown=0, max_retries=claim.retries + 1).sig
+            finally:
+                self.request.is_eager = False
+                self.__dict__.pop("override_max_retries", None)
+            changed["arguments"] = ledger.encode([list(again.args), again.kwargs], f"the arguments of {self.name}")
+        return changed
+
+    def replace(self, sig: Any) -> Any:
+        """Celery's. Raises OptionRefusedError if this task is durable, or what is to take its place."""
+        self._refuse_canvas("replace", [sig])
+        return super().replace(sig)
+
+    def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
+        """Celery's. Raises OptionRefusedError if this task is durable, or what is to be added."""
+        self._refuse_canvas("add_to_chord", [sig])
+        return super().add_to_chord(sig, lazy)  # type: ignore[call-overload]
+
+    def _refuse_canvas(self, what: str, steps: list[Any]) -> None:
+        if self.request.get("claim") is not None:
+            raise OptionRefusedError(f"{self.name} is durable and cannot {what}(). {CANVAS_CURE}")
+        refuse_durable_steps(what, self.app, steps)
 
     def _raise_what_is_final(self, exc: BaseException | None, claim: ledger.Claim, limit: int | None) -> None:
         """Raise `exc` if it is permanent or the last attempt has been made."""

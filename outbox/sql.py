@@ -66,6 +66,13 @@ def at_epoch(seconds: str) -> str:
     )
 
 
+def iso(moment: str) -> str:
+    """A moment as ISO 8601 writes it, in UTC, as SQL."""
+    if is_postgresql():
+        return f"""to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+    return f"replace({moment}, ' ', 'T') || '+00:00'"
+
+
 def is_among(ids: str) -> str:
     """The condition that the id is one of those that a query finds, as SQL.
 

@@ -7,16 +7,13 @@ Celery, with late acknowledgement.
 # celery-types describes the documented part of a task only.
 # mypy: disable-error-code="attr-defined, arg-type"
 
+from functools import cache
 from typing import Any
 
-from outbox import instruments, ledger
-from outbox.options import (
-    as_datetime,
-    checked_priority,
-    checked_queue,
-    message_id_from,
-    refuse_what_a_row_cannot_keep,
-)
+from celery import Task
+
+from outbox.calls.call import Call
+from outbox.calls.canvas import followers, refuse_durable_steps
 from outbox.running import RunningTask
 
 #: What a task that opts out starts from: Celery's own retry defaults, and the settings with which a broker redelivers
@@ -30,6 +27,19 @@ BROKER_KEPT_DEFAULTS = {
     "reject_on_worker_lost": True,
     "retry_on_worker_lost": True,
 }
+
+
+@cache
+def durable_class(base: type, outbox_task: type) -> type:
+    """The class `base` itself, or one that is durable as well, in which what `base` overrides goes first."""
+    if issubclass(base, OutboxTask):
+        return base
+    said: dict[str, Any] = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
+    if not getattr(base, "durable", True):
+        said["durable"] = False
+        names = [name for name in BROKER_KEPT_DEFAULTS if getattr(base, name, None) != getattr(Task, name, None)]
+        said.update({name: getattr(base, name) for name in names})
+    return type(base.__name__, (base, outbox_task), said)
 
 
 class OutboxTask(RunningTask):
@@ -71,10 +81,15 @@ class OutboxTask(RunningTask):
         first enqueues, the others return its result. Raises OptionRefusedError for what a row cannot keep, TypeError
         for arguments that the task does not take.
         """
-        if not self.durable or self.app.conf.task_always_eager:
-            return super().apply_async(args, kwargs, task_id, producer, link, link_error, shadow, **options)
-        refuse_what_a_row_cannot_keep(self.name, link=link, link_error=link_error, shadow=shadow, **options)
-        return self._enqueue(args or (), kwargs or {}, task_id, options)
+        options.update(link=link, link_error=link_error, shadow=shadow)
+        if not self.durable:
+            refuse_durable_steps("canvas", self.app, followers(options))
+            return super().apply_async(args, kwargs, task_id, producer, **options)
+        call = Call.of(self, args or (), kwargs or {}, task_id, options)
+        if self.app.conf.task_always_eager:
+            options.pop("occurrence", None)
+            return super().apply_async(args, kwargs, task_id, producer, **options)
+        return call.enqueue()
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self.apply_async_on_commit(args, kwargs)
@@ -82,27 +97,3 @@ class OutboxTask(RunningTask):
     def apply_async_on_commit(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """`apply_async()` if durable: its row commits with the transaction, where a hook would come after, or never."""
         (self.apply_async if self.durable else super().apply_async_on_commit)(*args, **kwargs)
-
-    def _enqueue(self, args: Any, kwargs: Any, task_id: str | None, options: dict[str, Any]) -> Any:
-        if self.typing:
-            self.__header__(*args, **kwargs)
-        if self._dump_pydantic_arguments is not None:
-            args, kwargs = self._dump_pydantic_arguments(args, kwargs)
-        checked_queue(options.get("queue"), self.app.amqp.queues)
-        options = self.app.amqp.router.route({**self._get_exec_options(), **options}, self.name, args, kwargs)
-        max_retries = getattr(self, "retry_kwargs", {}).get("max_retries", self.max_retries)
-        message_id = ledger.enqueue(
-            self.name,
-            args,
-            kwargs,
-            id=message_id_from(task_id),
-            queue=options["queue"].name if options.get("queue") else self.app.conf.task_default_queue,
-            priority=checked_priority(options.get("priority")),
-            countdown=options.get("countdown") or 0,
-            eta=as_datetime(options.get("eta")),
-            expires=as_datetime(options.get("expires")),
-            max_attempts=None if max_retries is None else max_retries + 1,
-            headers=instruments.add_headers(self.name, options.get("headers")),
-            occurrence=options.get("occurrence"),
-        )
-        return self.AsyncResult(str(message_id))

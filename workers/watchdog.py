@@ -67,6 +67,8 @@ class Watchdog(threading.Thread):
                     self._look()
                 except Error as error:
                     logger.warning("No heartbeat: the database does not answer (%s)", str(error).strip())
+                except Exception:  # a watchdog that ended would make this worker look dead
+                    logger.exception("No heartbeat")
                 finally:
                     # Not kept open: the pool may fork at any time, and a child must not inherit it.
                     connection.close()
@@ -77,6 +79,10 @@ class Watchdog(threading.Thread):
         self.heart.beat(
             queues=queues,
             tasks=known_tasks(self.consumer.app),
+            direct_tasks=sorted(self.consumer.app.tasks.keys() - set(known_tasks(self.consumer.app))),
+            pid=os.getpid(),
+            concurrency=self.consumer.pool.limit,
+            total=dict(state.total_count),
             broker=settings.BROKER_PROFILE.name,
             node=self.consumer.hostname,
             pool=self.consumer.pool.__class__.__module__.rpartition(".")[2],

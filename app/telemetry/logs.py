@@ -4,8 +4,10 @@ Every line about an order has `request_id`, `user_id`, `order_id` and `message_i
 `log_context.py` carries them from process to process.
 """
 
+import logging
 import re
 import sys
+from logging.handlers import WatchedFileHandler
 from typing import Any
 
 import structlog
@@ -49,6 +51,15 @@ def renderers(*, as_json: bool) -> list[Processor]:
     traceback = structlog.dev.plain_traceback
     pretty = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=traceback, pad_event_to=0)
     return [structlog.processors.format_exc_info, mask_emails, pretty]
+
+
+def write_to(file: str) -> None:
+    """Let what is logged from now on go to a file instead; one that logrotate may move away."""
+    root = logging.getLogger()
+    handler = WatchedFileHandler(file, encoding="utf-8")
+    if root.handlers:
+        handler.setFormatter(root.handlers[0].formatter)
+    root.handlers = [handler]
 
 
 def configure(*, as_json: bool, level: str) -> dict[str, Any]:

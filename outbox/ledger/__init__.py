@@ -14,7 +14,7 @@ pauses.py   pause, resume
 The clock is the database's, because hosts may disagree about the hour.
 """
 
-from outbox.ledger.enqueue import enqueue
+from outbox.ledger.enqueue import encode, enqueue
 from outbox.ledger.foreign import bury, complete_messages, hand_over, release_unconfirmed
 from outbox.ledger.held import EVERY_TASK, EXPIRED, UNKNOWN, Runnable, make_due, set_aside, set_due_aside
 from outbox.ledger.history import ERROR_CHARACTERS, legible
@@ -34,7 +34,7 @@ from outbox.ledger.relay import (
     take_due,
 )
 from outbox.ledger.revoke import find_terminated, revoke, terminate
-from outbox.ledger.settle import complete, complete_all, cut_short, fail, retry
+from outbox.ledger.settle import complete, complete_all, cut_short, expire, fail, retry
 from outbox.ledger.worker import (
     Answer,
     Claim,
@@ -69,7 +69,9 @@ __all__ = [
     "count_in_flight",
     "cut_short",
     "discard",
+    "encode",
     "enqueue",
+    "expire",
     "explain",
     "extend_leases",
     "fail",

@@ -26,10 +26,11 @@ def enqueue(
     max_attempts: int | None = None,
     headers: dict[str, Any] | None = None,
     occurrence: str | None = None,
+    options: dict[str, Any] | None = None,
 ) -> UUID:
     """Write one message; it exists when the caller's transaction commits (at once outside of one).
 
-    Returns its id; if `occurrence` has been enqueued before, the id of that message, and writes none.
+    Returns its id; if `id` or `occurrence` has been enqueued before, the id of that message, and writes none.
     Times are moments, or seconds from now. Raises kombu's `EncodeError` for what Celery's JSON cannot carry.
     """
     due, due_param = moment(eta or countdown)
@@ -37,26 +38,31 @@ def enqueue(
     columns = {
         "id": key(id or new_message_id()),
         "task": task,
-        "arguments": _encode([list(args), kwargs], f"the arguments of {task}"),
-        "headers": _encode(headers or {}, f"the headers of {task}"),
+        "arguments": encode([list(args), kwargs], f"the arguments of {task}"),
+        "headers": encode(headers or {}, f"the headers of {task}"),
         "queue": queue,
         "priority": priority,
         "max_attempts": max_attempts,
         "occurrence": occurrence,
+        "options": encode(options, f"the options of {task}") if options else "",
     }
-    # Only an occurrence can be there already; to look for one costs a quarter of the statement.
-    once = "ON CONFLICT (occurrence) WHERE occurrence IS NOT NULL DO UPDATE SET occurrence = excluded.occurrence"
-    [(message_id,)] = query_prepared(
+    # To look whether it is there already costs a quarter of the statement.
+    once = "ON CONFLICT DO NOTHING" if id or occurrence else ""
+    written = query_prepared(
         f"""INSERT INTO outbox_message ({", ".join(columns)}, due_at, wanted_at, expires_at, created_at,
         state, attempts, replayed_after, publishes, worker, last_error, history)
         VALUES ({marks(columns)}, {due}, {due}, {expire}, {now()}, 'pending', 0, 0, 0, '', '', '')
-        {once if occurrence else ""} RETURNING id""",
+        {once} RETURNING id""",
         [*columns.values(), due_param, due_param, expire_param],
+    )
+    [(message_id,)] = written or query_prepared(
+        "SELECT id FROM outbox_message WHERE id = %s OR occurrence = %s", [columns["id"], occurrence]
     )
     return uuid(message_id)
 
 
-def _encode(value: Any, what: str) -> str:
+def encode(value: Any, what: str) -> str:
+    """`value` in Celery's JSON. Raises kombu's EncodeError for what that cannot carry."""
     try:
         return dumps(value)
     except (TypeError, ValueError) as error:

@@ -4,7 +4,7 @@ Each may run twice: a claim recognises itself by its token, and whoever has lost
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,9 @@ from outbox.ledger.history import legible, with_lost_attempt
 from outbox.sql import (
     SPENT_ATTEMPTS,
     WAITS_AGAIN,
+    epoch,
     given,
+    iso,
     key,
     later,
     marks,
@@ -66,6 +68,25 @@ class Claim:
     max_attempts: int | None
     arguments: str
     headers: str
+    options: str = ""
+    priority: int = 0
+    wanted: str = ""
+    """Since when it should run, as ISO 8601 writes it, if that was not at once."""
+    expires: str = ""
+    expires_in: float | None = field(default=None, compare=False)
+    """Seconds from when it was claimed."""
+
+    @property
+    def task_id(self) -> str:
+        """What Celery calls it: its id, or what the caller chose."""
+        chosen: str = self.said.get("task_id") or str(self.id)
+        return chosen
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The options that were kept of the call."""
+        said: dict[str, Any] = loads(self.options) if self.options else {}
+        return said
 
     def decode(self) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
         """Arguments, keyword arguments and headers. Raises ValueError for a type that nobody registered here."""
@@ -96,7 +117,8 @@ def claim(
             AND (max_attempts IS NULL OR NOT {SPENT_ATTEMPTS}) AND (expires_at IS NULL OR expires_at > {now()})
             AND NOT {PAUSED}))
         RETURNING id, task, queue, attempts + {1 - counts}, attempts - replayed_after - {int(counts)}, max_attempts,
-        arguments, headers""",
+        arguments, headers, options, priority, CASE WHEN wanted_at > created_at THEN {iso("wanted_at")} ELSE '' END,
+        COALESCE({iso("expires_at")}, ''), {epoch("expires_at")} - {epoch(now())}""",
         {"token": key(token), "worker": worker[:255], "lease_seconds": lease_seconds, **params},
     )
     return [Claim(uuid(id), token, *rest) for id, *rest in rows]

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from outbox import instruments, ledger
-from outbox.ledger import Answer, Claim
+from outbox.ledger import Claim
 from outbox.running import Kind, Outcome
 from outbox.sql import is_postgresql, query
 from workers.bookkeeping.answers import Delivery, answer
@@ -107,8 +107,8 @@ class Bookkeeper:
             if not self._holds.drop(claim):
                 say_that_it_was_late(claim)
                 return
-            if outcome.kind is Kind.REFUSED:
-                self.counts[str(Answer.REFUSED)] += 1
+            if outcome.kind in {Kind.REFUSED, Kind.EXPIRED}:
+                self.counts[outcome.kind.value] += 1
             if outcome.seconds:
                 self.pace.learn(outcome.seconds)
             self._outcomes.append((claim, outcome))

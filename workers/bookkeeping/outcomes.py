@@ -19,6 +19,7 @@ NAMES = {
     Kind.DEAD: "fail",
     Kind.CUT_SHORT: "retry",
     Kind.REFUSED: "refuse",
+    Kind.EXPIRED: "expire",
 }
 
 Ended = tuple[Claim, Outcome]

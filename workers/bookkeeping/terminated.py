@@ -5,7 +5,6 @@ import threading
 from collections.abc import Mapping
 from signal import Signals
 from typing import Any
-from uuid import UUID
 
 from celery.concurrency import prefork
 from celery.worker import state
@@ -35,13 +34,13 @@ class Terminator:
                 if claim.id in found:
                     holds.drop(claim)
         if found:
-            hub.call_soon(self.end, pool, found)
+            hub.call_soon(self.end, pool, {each.task_id: found[each.id] for each in claims if each.id in found})
 
     @staticmethod
-    def end(pool: Any, found: Mapping[UUID, Signals]) -> None:
+    def end(pool: Any, found: Mapping[str, Signals]) -> None:
         """End the processes that run these messages, or will: Celery sends the signal once it knows which one it is."""
         for id, signal in found.items():
-            if request := state.requests.get(str(id)):
+            if request := state.requests.get(id):
                 logger.warning("%s[%s] was revoked while it ran: its process is ended", request.name, id)
                 request.over = True
                 request.terminate(pool, signal)
