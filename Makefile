@@ -15,7 +15,7 @@ WATCHING := tests/browser tests/journey/test_first_run.py tests/test_schemathesi
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run order test watch-test compose-test conformance bench-quick pictures check audit format docs
+.PHONY: help install run order test watch-test celery-suite compose-test conformance bench-quick pictures check audit format docs
 
 help: ## Print this index
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-22s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ conformance: install ## Inject faults, on every broker or on BROKER=... only (FA
 
 chaos: install ## Faults of every kind at random times, then the ledger is reconciled (MINUTES=10, BROKER=..., SEED=...)
 	@$(PYTHON) -m tests.conformance.chaos --minutes $(MINUTES) --broker $(BROKER) $(if $(SEED),--seed $(SEED))
+
+celery-suite: install ## Run Celery's own integration suite against durable tasks (BROKER=..., ARGS=--stock)
+	@$(PYTHON) -m tests.celery_suite --broker $(BROKER) $(ARGS)
 
 compose-test: install ## Bring each compose file up, order, find the e-mail, and take it down (needs Docker)
 	@$(PYTHON) -m pytest tests/compose_check.py $(ARGS)
