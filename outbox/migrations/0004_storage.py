@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.db import migrations, models
+from django.db import migrations
 
 #: Every message is written about five times and deleted: dead rows must not pile up to a fifth of the table, as by
 #: default. The rest keeps a vacuum from sleeping for longer than it works.
@@ -23,17 +23,6 @@ def reset_autovacuum(apps: Any, editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    """After this one processes of release 0.1 can no longer enqueue: their `ON CONFLICT` needs the old constraint."""
+    dependencies = [("outbox", "0003_claims_and_pauses")]
 
-    dependencies = [
-        ('outbox', '0003_claims_and_pauses'),
-    ]
-
-    operations = [
-        migrations.AlterField(
-            model_name='message',
-            name='occurrence',
-            field=models.CharField(blank=True, max_length=255, null=True),
-        ),
-        migrations.RunPython(set_autovacuum, reset_autovacuum),
-    ]
+    operations = [migrations.RunPython(set_autovacuum, reset_autovacuum)]
