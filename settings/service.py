@@ -180,6 +180,13 @@ class ServiceSettings(EnvSettings):
                 raise ValueError(f"has {host!r}, which is not a host name: leave out scheme, port and path.")
         return hosts
 
+    @field_validator("celery_result_backend")
+    @classmethod
+    def _results_for_everyone(cls, url: SecretUrl | None) -> SecretUrl | None:
+        if url and url.get_secret_value().partition(":")[0] in {"rpc", "amqp"}:
+            raise ValueError("keeps results in the connection that called, which is not the relay's: name a store.")
+        return url
+
     @field_validator("queues")
     @classmethod
     def _queues_for_every_broker(cls, queues: tuple[str, ...]) -> tuple[str, ...]:

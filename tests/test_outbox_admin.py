@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from celery import current_app
+from celery import Task, current_app
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.messages import get_messages
@@ -260,6 +260,16 @@ def test_a_task_class_of_celerys_own_is_an_error(monkeypatch: pytest.MonkeyPatch
 def test_requests_that_are_no_transaction_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", False)
     assert [problem.id for problem in check_outbox()] == ["outbox.W005"]
+
+
+def test_a_task_that_was_registered_past_the_app_is_a_warning() -> None:
+    past = type("Past", (Task,), {"name": "tests.past", "run": lambda self: None})
+    current_app.tasks.register(past())
+    try:
+        [problem] = check_outbox()
+    finally:
+        current_app.tasks.unregister("tests.past")
+    assert (problem.id, "tests.past" in problem.msg) == ("outbox.W007", True)
 
 
 def test_a_worker_judged_deaf_between_two_heartbeats_is_a_warning(settings: Any) -> None:

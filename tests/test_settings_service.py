@@ -322,3 +322,10 @@ def test_a_queue_is_ours_or_it_is_foreign(value: str, wrong: str) -> None:
 def test_others_may_name_their_queues_as_they_like() -> None:
     settings = service(OUTBOX_FOREIGN_QUEUES="celery, their.queue:high")
     assert settings.relayed_queues == ("default", "celery", "their.queue:high")
+
+
+@pytest.mark.parametrize("url", ["rpc://", "amqp://user:hidden@host//"])
+def test_results_that_only_the_caller_could_read_are_refused(url: str) -> None:
+    said = problem(ServiceSettings, CELERY_RESULT_BACKEND=url)
+    assert "keeps results in the connection that called" in said
+    assert "hidden" not in said

@@ -32,6 +32,12 @@ def check_outbox(**kwargs: Any) -> Iterator[CheckMessage]:
     if not connection.settings_dict["ATOMIC_REQUESTS"]:
         problem = "ATOMIC_REQUESTS is off: a request that fails after .delay() leaves the task behind."
         yield Warning(problem, hint="Switch it on, or enqueue inside of atomic() only.", id="outbox.W005")
+    for name in sorted(current_app.tasks):
+        if not hasattr(current_app.tasks[name], "durable"):
+            problem = (
+                f"The task {name} is of a class that knows nothing of the outbox: its calls are published at once."
+            )
+            yield Warning(problem, hint="Register it with the app: register_task(), or a decorator.", id="outbox.W007")
     options = settings.OUTBOX
     if options.deaf_after_seconds <= options.heartbeat_seconds:
         problem = f"OUTBOX_DEAF_AFTER_SECONDS={options.deaf_after_seconds:g} is over before a worker's next heartbeat."
