@@ -219,6 +219,10 @@ CONSOLE_PANELS = ["app.panels.LatestOrders"]
 
 # The settings made from EMAIL_URL: EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and so on.
 globals().update(SERVICE.email_settings)
+EMAIL_CONNECTION_SECONDS = SERVICE.email_connection_seconds
+EMAIL_CONNECTION_MESSAGES = SERVICE.email_connection_messages
+if EMAIL_CONNECTION_SECONDS and SERVICE.email_settings["EMAIL_BACKEND"].endswith(".smtp.EmailBackend"):
+    EMAIL_BACKEND = "app.mail.KeepingBackend"
 DEFAULT_FROM_EMAIL = SERVICE.default_from_email
 ORDERS_REPORT_EMAIL = SERVICE.orders_report_email
 SITE_NAME = SERVICE.site_name
