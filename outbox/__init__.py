@@ -5,6 +5,7 @@ task.py         `.delay()` -> a row
 control.py      `revoke()` acts on the rows
 options.py      what of a call's options a row can keep
 running.py      in the worker: claim -> run -> outcome
+success.py      what `on_success` writes, and `done`: one commit
 ledger/         the only writer of those rows: a file for each who calls it
 lease.py        what runs a task says so, for as long as it does
 results.py      `AsyncResult(id)` answered from the rows

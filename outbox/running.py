@@ -26,6 +26,7 @@ from outbox import instruments, ledger
 from outbox.errors import OptionRefusedError, is_final
 from outbox.lease import current_keeper
 from outbox.options import as_datetime
+from outbox.success import AWAY, commit_with_done
 
 
 class Kind(StrEnum):
@@ -52,6 +53,8 @@ class Outcome:
     eta: datetime | None = None
     max_attempts: int = 0
     """The limit that the task has asked for; 0 if it has not."""
+    settled: bool | None = None
+    """Not None: it is settled already, with what `on_success` wrote. False: the lease was lost."""
 
 
 #: What a pool hands back for a claim: whether it failed, the return value or the error, how long it ran, and the
@@ -67,9 +70,9 @@ def run_claim(app: Celery, claim: ledger.Claim, request: dict[str, Any]) -> Resu
     except Exception as error:  # each type that Celery's JSON knows may raise errors of its own
         reason = f"cannot decode the arguments: {type(error).__name__}: {error}"
         return 0, None, 0.0, Outcome(Kind.REFUSED, error=reason)
-    request.update(args=args, kwargs=kwargs, headers=headers, is_eager=False, claim=claim, asked={})
-    keeper = current_keeper(lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds)
     began = time.monotonic()
+    request.update(args=args, kwargs=kwargs, headers=headers, is_eager=False, claim=claim, asked={"began": began})
+    keeper = current_keeper(lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds)
     try:
         with keeper.keep(claim, limit_seconds=time_limit_of(app, task, request)):
             retval, info, _, shown = _trace(app, task, claim, request)
@@ -105,9 +108,14 @@ def _trace(app: Celery, task: Any, claim: ledger.Claim, request: dict[str, Any])
 def _outcome_of(request: dict[str, Any], info: Any, seconds: float) -> Outcome:
     """What Celery's tracer found, in the words of the ledger."""
     asked = request["asked"]
-    if info is None:
+    if info is None and "retry" in asked:
         # `retry(throw=False)`: the task went on after it had asked to be run again.
-        return _retry(asked["retry"], asked, seconds) if "retry" in asked else Outcome(Kind.DONE, seconds)
+        return _retry(asked["retry"], asked, seconds)
+    if info is None and "unrecorded" in asked:
+        error = asked["unrecorded"]
+        return Outcome(Kind.CUT_SHORT if isinstance(error, AWAY) else Kind.DEAD, seconds, describe_error(error))
+    if info is None:
+        return Outcome(Kind.DONE, seconds, settled=asked.get("settled"))
     error = info.retval
     if info.state == states.RETRY:
         return _retry(error, asked, seconds)
@@ -141,7 +149,7 @@ def settle(claim: ledger.Claim, outcome: Outcome, *, worker: str) -> bool:
     error, seconds = outcome.error, outcome.seconds
     match outcome.kind:
         case Kind.DONE:
-            return ledger.complete(claim, seconds=seconds)
+            return ledger.complete(claim, seconds=seconds) if outcome.settled is None else outcome.settled
         case Kind.RETRY:
             options = {"countdown": outcome.countdown, "eta": outcome.eta, "max_attempts": outcome.max_attempts}
             return ledger.retry(claim, error=error, seconds=seconds, **options)
@@ -160,6 +168,11 @@ class RunningTask(DjangoTask):
     abstract = True
     durable = True
     """False: straight to the broker, like plain Celery."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if hook := cls.__dict__.get("on_success"):
+            cls.on_success = commit_with_done(hook)  # type: ignore[method-assign]
 
     def retry(
         self,

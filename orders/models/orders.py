@@ -186,6 +186,15 @@ class Order(models.Model):
         )
 
 
+class OrderItemManager(models.Manager["OrderItem"]):
+    def of_order(self, order_id: uuid.UUID) -> "list[OrderItem]":
+        """Return the lines of an order, in one query with the order and its customer. Raises Order.DoesNotExist."""
+        lines = list(self.filter(order__order_id=order_id).select_related("order__user"))
+        if not lines:
+            raise Order.DoesNotExist(f"There is no order {order_id}.")
+        return lines
+
+
 class OrderItem(models.Model):
     """One line of an order, with the product's name, SKU and price as they were when it was placed."""
 
@@ -196,6 +205,8 @@ class OrderItem(models.Model):
     name = models.CharField(max_length=200)
     unit_price = models.DecimalField(max_digits=10, decimal_places=2)
     quantity = models.IntegerField()
+
+    objects = OrderItemManager()
 
     class Meta:
         ordering = ["id"]
