@@ -183,7 +183,7 @@ SIMPLE_JWT = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework_simplejwt.authentication.JWTAuthentication",
-        "rest_framework.authentication.TokenAuthentication",
+        "app.api.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -233,6 +233,8 @@ LOGGING = logs.configure(as_json=SERVICE.is_production, level=SERVICE.log_level)
 # One line for each request, when it is answered. A request id from outside is kept: it joins the logs of services.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+# Its own way to the address believes any client's X-Forwarded-For, and takes long: see app/telemetry/log_context.py.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------
 

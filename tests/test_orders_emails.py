@@ -14,14 +14,13 @@ from django.core.exceptions import ValidationError
 from django.core.mail import BadHeaderError, EmailMultiAlternatives
 from django.utils import timezone
 from kombu.utils import json
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import Settings
 
 from orders.emails import daily_summary, money, order_cancellation, order_confirmation
 from orders.models import Order
 from orders.tasks import send_daily_summary, send_order_cancellation_email, send_order_confirmation_email
 from tests.orders_shop import add_product, add_user, client_of, place_order, post_order, tasks_run_at_once
-from tests.outbox_rows import again, state, take
-from tests.worker import run, run_due_tasks
+from tests.worker import run_due_tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -222,23 +221,6 @@ def test_an_order_that_does_not_exist_is_an_error_and_no_e_mail() -> None:
     with pytest.raises(Order.DoesNotExist):
         send_order_confirmation_email(UUID(int=0), "ada@example.com")
     assert not mail.outbox
-
-
-@pytest.mark.parametrize("number", [1, 20])
-def test_the_confirmation_takes_as_many_queries_for_one_line_as_for_twenty(
-    number: int, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
-    skus = [f"SKU-{n}" for n in range(number)]
-    for sku in skus:
-        add_product(sku)
-    post_order(client_of(add_user()), dict.fromkeys(skus, 1))
-    (message_id,) = take()
-    claim = again(message_id)
-    # The order with its customer and lines; one transaction for its state, two entries of its timeline, and `done`.
-    with django_assert_num_queries(1 + 2 + 3):
-        run(claim)
-    assert state(message_id) == "done"
-    assert len(mail.outbox) == 1
 
 
 def place_at(moment: datetime, quantities: dict[str, int]) -> Order:

@@ -7,6 +7,8 @@ from django.contrib.auth.models import User
 from django.db import models
 from django.utils import timezone
 
+from orders.models.inserting import insert
+
 
 class OrderEvent(models.Model):
     """One entry of an order's timeline. It is written in the same transaction as the change that it records."""
@@ -62,4 +64,4 @@ def record(
     now = timezone.now()
     entries = [OrderEvent(order_id=order_id, kind=kind, by=by, detail=detail, at=now) for kind in kinds]
     entries[0].at = began_at or now
-    OrderEvent.objects.bulk_create(entries)
+    insert(entries)
