@@ -26,7 +26,7 @@ from outbox import instruments, ledger
 from outbox.errors import OptionRefusedError, is_final
 from outbox.lease import current_keeper
 from outbox.options import as_datetime
-from outbox.success import AWAY, commit_with_done
+from outbox.success import PASSING, commit_with_done
 
 
 class Kind(StrEnum):
@@ -113,7 +113,7 @@ def _outcome_of(request: dict[str, Any], info: Any, seconds: float) -> Outcome:
         return _retry(asked["retry"], asked, seconds)
     if info is None and "unrecorded" in asked:
         error = asked["unrecorded"]
-        return Outcome(Kind.CUT_SHORT if isinstance(error, AWAY) else Kind.DEAD, seconds, describe_error(error))
+        return Outcome(Kind.CUT_SHORT if isinstance(error, PASSING) else Kind.DEAD, seconds, describe_error(error))
     if info is None:
         return Outcome(Kind.DONE, seconds, settled=asked.get("settled"))
     error = info.retval

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, connection, transaction
 
 from outbox import ledger
@@ -19,8 +20,9 @@ from outbox import ledger
 #: How long the end of a task waits for a database that is away, in all and between two tries.
 PATIENCE_SECONDS, PAUSE_SECONDS = 60.0, 0.5
 
-#: What a database that is away raises.
+#: What a database that is away raises, and what ends the wait for it: the next attempt may find it there.
 AWAY = (OperationalError, InterfaceError)
+PASSING = (*AWAY, SoftTimeLimitExceeded)
 
 Hook = Callable[..., None]
 

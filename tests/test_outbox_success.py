@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import Group
 from django.db import OperationalError, connection
 
@@ -143,6 +144,13 @@ def test_a_database_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
 def test_after_a_database_that_stays_away_another_attempt_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(success, "PATIENCE_SECONDS", 0)
     besides.append(fail(OperationalError("away"), times=2))
+    effect.delay(7)
+    assert run_due_tasks() == ["RETRY"]
+    assert (Message.objects.get().state, written()) == (State.PENDING, [])
+
+
+def test_after_a_soft_time_limit_another_attempt_is_made() -> None:
+    besides.append(fail(SoftTimeLimitExceeded()))
     effect.delay(7)
     assert run_due_tasks() == ["RETRY"]
     assert (Message.objects.get().state, written()) == (State.PENDING, [])
