@@ -183,7 +183,7 @@ SIMPLE_JWT = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework_simplejwt.authentication.JWTAuthentication",
-        "rest_framework.authentication.TokenAuthentication",
+        "app.api.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -219,6 +219,10 @@ CONSOLE_PANELS = ["app.panels.LatestOrders"]
 
 # The settings made from EMAIL_URL: EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and so on.
 globals().update(SERVICE.email_settings)
+EMAIL_CONNECTION_SECONDS = SERVICE.email_connection_seconds
+EMAIL_CONNECTION_MESSAGES = SERVICE.email_connection_messages
+if EMAIL_CONNECTION_SECONDS and SERVICE.email_settings["EMAIL_BACKEND"].endswith(".smtp.EmailBackend"):
+    EMAIL_BACKEND = "app.mail.KeepingBackend"
 DEFAULT_FROM_EMAIL = SERVICE.default_from_email
 ORDERS_REPORT_EMAIL = SERVICE.orders_report_email
 SITE_NAME = SERVICE.site_name
@@ -229,6 +233,8 @@ LOGGING = logs.configure(as_json=SERVICE.is_production, level=SERVICE.log_level)
 # One line for each request, when it is answered. A request id from outside is kept: it joins the logs of services.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+# Its own way to the address believes any client's X-Forwarded-For, and takes long: see app/telemetry/log_context.py.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import current_app
 
-from outbox.occurrences import last_occurrence
+from outbox.ledger.occurrences import last_occurrence
 
 
 def describe_schedules(processes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,14 +1,14 @@
 """The state of an order's confirmation e-mail: what its task records on the order, and what Celery says of the task.
 
-    queue → pending ─ attempt → sending ─ sent → sent         the order is confirmed
-                                  └────── failed → failed     until it is sent anew
+    queue → pending ─────────────────────────── sent → sent         the order is confirmed
+               └ an attempt failed → sending ───┘
+                                        └ failed → failed           until it is sent anew
     cancelled before it was sent: withdrawn
 
-Nothing here keeps a transaction open during the dialogue with the mail server.
+An attempt is recorded when it has ended: in the transaction that records how. No transaction is open during the
+dialogue with the mail server.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid import UUID
 from celery import states
 from celery.result import AsyncResult
 from django.contrib.auth.models import User
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import transaction
 from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
@@ -25,6 +25,7 @@ from orders.models import Order, OrderEvent
 from orders.models.history import record
 
 State = Order.Confirmation
+Kind = OrderEvent.Kind
 
 #: States in which a task neither changes the record nor sends the e-mail.
 FINAL = (State.SENT, State.WITHDRAWN)
@@ -39,10 +40,6 @@ STATES_BY_CELERY = {
     states.REVOKED: State.FAILED,
 }
 
-#: How long a task that has sent an e-mail waits for a database that is away, in all and between two tries.
-PATIENCE_SECONDS = 60.0
-PAUSE_SECONDS = 0.5
-
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
@@ -56,7 +53,7 @@ class Confirmation:
 def recorded(order: Order) -> Confirmation:
     """Return what the task has recorded. Lists show this, because it costs no query.
 
-    If the task's process was killed in its last attempt, the state stays `sending`.
+    It tells of attempts that have ended, except for those whose process was killed.
     """
     return Confirmation(State(order.confirmation_state), order.confirmation_attempts, order.confirmation_sent_at)
 
@@ -74,7 +71,7 @@ def current(order: Order) -> Confirmation:
 def record_queued(order: Order, task_id: str, *, by: User) -> None:
     """Record which task sends the confirmation. Call this in the transaction that enqueues the task."""
     Order.objects.filter(pk=order.pk).update(confirmation_task_id=UUID(task_id))
-    record(order.pk, OrderEvent.Kind.CONFIRMATION_QUEUED, by=by)
+    record(order.pk, Kind.CONFIRMATION_QUEUED, by=by)
 
 
 @transaction.atomic
@@ -89,68 +86,53 @@ def start_anew(order: Order) -> None:
         raise IllegalMoveError(f"Order {order.number} is cancelled: there is nothing to confirm.")
 
 
-@transaction.atomic
-def record_attempt(order: Order, task_id: str | None) -> bool:
-    """Record that the task begins to send. Returns False if it must not send.
+def is_to_be_sent(order: Order, task_id: str | None) -> bool:
+    """Whether this task has to send the confirmation.
 
-    That is so if it has sent the e-mail already (and its process was killed before that was settled), if another task
-    has taken its place, or if the order was cancelled.
+    Not if it has been sent already, if another task has taken this one's place, or if the order was cancelled.
     """
-    wanted = Order.objects.filter(_of_task(task_id), pk=order.pk).exclude(confirmation_state__in=FINAL)
-    if not wanted.update(confirmation_state=State.SENDING, confirmation_attempts=F("confirmation_attempts") + 1):
-        return False
-    record(order.pk, OrderEvent.Kind.CONFIRMATION_ATTEMPTED)
-    return True
+    is_its_task = order.confirmation_task_id is None or str(order.confirmation_task_id) == task_id
+    return is_its_task and order.confirmation_state not in FINAL
 
 
-def record_sent(order: Order, task_id: str | None) -> None:
-    """Record that the e-mail was sent. This confirms the order if it is still placed.
+@transaction.atomic(savepoint=False)
+def record_sent(order_pk: int, task_id: str | None, *, began_at: datetime) -> None:
+    """Record that the e-mail was sent, by an attempt that began at `began_at`. This confirms an order that is placed.
 
-    If this failed, the task would be run again and the e-mail sent again. So it waits for a database that is away.
+    Does nothing the second time.
     """
-    _persist(lambda: _record_sent(order, task_id))
-
-
-@transaction.atomic
-def _record_sent(order: Order, task_id: str | None) -> None:
     now = timezone.now()
     placed = When(status=Order.Status.PLACED, then=Value(Order.Status.CONFIRMED))
-    # Matches nothing if this is the second try of a commit whose answer was lost.
-    unsent = Order.objects.filter(_of_task(task_id), pk=order.pk).exclude(confirmation_state=State.SENT)
+    unsent = Order.objects.filter(_of_task(task_id), pk=order_pk).exclude(confirmation_state=State.SENT)
     if unsent.update(
         status=Case(placed, default=F("status")),
         confirmation_state=State.SENT,
+        confirmation_attempts=F("confirmation_attempts") + 1,
         confirmation_sent_at=now,
         updated_at=now,
     ):
-        record(order.pk, OrderEvent.Kind.CONFIRMATION_SENT)
+        record(order_pk, Kind.CONFIRMATION_ATTEMPTED, Kind.CONFIRMATION_SENT, began_at=began_at)
+
+
+def record_retry(task_id: str) -> None:
+    """Record that an attempt has failed, and that another one follows."""
+    _record_failure(task_id, State.SENDING, Kind.CONFIRMATION_ATTEMPTED)
+
+
+def record_failed(task_id: str) -> None:
+    """Record that the last attempt has failed."""
+    _record_failure(task_id, State.FAILED, Kind.CONFIRMATION_ATTEMPTED, Kind.CONFIRMATION_FAILED)
 
 
 @transaction.atomic
-def record_failed(task_id: str) -> None:
-    """Record that the task will not try again."""
+def _record_failure(task_id: str, state: State, *kinds: OrderEvent.Kind) -> None:
     unsent = Order.objects.filter(confirmation_task_id=task_id).exclude(confirmation_state__in=FINAL)
     order_pk = unsent.values_list("pk", flat=True).first()
-    if order_pk and unsent.update(confirmation_state=State.FAILED):
-        record(order_pk, OrderEvent.Kind.CONFIRMATION_FAILED)
+    attempts = F("confirmation_attempts") + 1
+    if order_pk and unsent.update(confirmation_state=state, confirmation_attempts=attempts):
+        record(order_pk, *kinds)
 
 
 def _of_task(task_id: str | None) -> Q:
     """Matches orders whose confirmation this task sends, and orders whose task is not recorded yet."""
     return Q(confirmation_task_id=None) | Q(confirmation_task_id=task_id)
-
-
-def _persist(write: Callable[[], None]) -> None:
-    """Call `write`. While the database is away, try again on a new connection for up to PATIENCE_SECONDS.
-
-    Inside a transaction it is called once: a lost connection loses the whole transaction.
-    """
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return write()
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or time.monotonic() > deadline:
-                raise
-            connection.close()
-        time.sleep(PAUSE_SECONDS)

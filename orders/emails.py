@@ -4,6 +4,7 @@ The address is the only text of a customer's that gets into a header, and it mus
 everything is escaped.
 """
 
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from email.utils import parseaddr
@@ -15,23 +16,29 @@ from django.core.validators import validate_email
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.models import Order, OrderEvent, OrderQuerySet
+from orders.models import Order, OrderEvent, OrderItem, OrderQuerySet
 
 
-def order_confirmation(order: Order, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
-    """Return the confirmation of `order`, listing its lines and the total.
+def order_confirmation(
+    order: Order, lines: Iterable[OrderItem], *, to: str, task_id: str | None = None
+) -> EmailMultiAlternatives:
+    """Return the confirmation of `order`, listing its `lines` and the total.
 
     Raises ValidationError unless `to` is one plain address: a line break in it would begin another header, and a
     comma another recipient.
     """
     subject = f"Your order {order.number} at {settings.SITE_NAME}"
-    return _message("confirmation", subject, _shown(order), to, task_id)
+    return _message("confirmation", subject, _shown(order, lines), to, task_id)
 
 
 def order_cancellation(order: Order, *, to: str, task_id: str | None = None) -> EmailMultiAlternatives:
     """Return the e-mail that `order` was cancelled, by whom and why. Raises ValidationError like a confirmation."""
     event = order.events.get(kind=OrderEvent.Kind.CANCELLED)
-    context = {**_shown(order), "by_customer": event.by_role == OrderEvent.Role.CUSTOMER, "reason": event.detail}
+    context = {
+        **_shown(order, order.items.all()),
+        "by_customer": event.by_role == OrderEvent.Role.CUSTOMER,
+        "reason": event.detail,
+    }
     subject = f"Your order {order.number} is cancelled: {settings.SITE_NAME}"
     return _message("cancellation", subject, context, to, task_id)
 
@@ -43,7 +50,7 @@ def daily_summary(day: date, orders: OrderQuerySet, *, to: str, task_id: str | N
     return _message("daily_summary", f"Orders of {day.isoformat()} at {settings.SITE_NAME}", context, to, task_id)
 
 
-def _shown(order: Order) -> dict[str, Any]:
+def _shown(order: Order, lines: Iterable[OrderItem]) -> dict[str, Any]:
     """Return the details of an order that both e-mails show."""
     return {
         "order": order,
@@ -57,7 +64,7 @@ def _shown(order: Order) -> dict[str, Any]:
                 "unit_price": money(item.unit_price, order.currency),
                 "total": money(item.line_total, order.currency),
             }
-            for item in order.items.all()
+            for item in lines
         ],
     }
 

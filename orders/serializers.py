@@ -2,6 +2,7 @@
 
 from collections import Counter
 from decimal import Decimal
+from inspect import getdoc
 from typing import Any
 
 from django.core.exceptions import ValidationError as InvalidValue
@@ -55,6 +56,8 @@ class YesNo(serializers.BooleanField):
         return data
 
 
+MOMENT = serializers.DateTimeField()
+
 #: The fields that ModelSerializer uses for the columns of a model.
 FIELDS_OF_COLUMNS: dict[type[models.Field], type[serializers.Field]] = {
     **serializers.ModelSerializer.serializer_field_mapping,
@@ -94,17 +97,14 @@ class StockChangeSerializer(serializers.Serializer[Product]):
     )
 
 
-class OrderItemSerializer(serializers.ModelSerializer[OrderItem]):
+class OrderItemSerializer(serializers.Serializer[OrderItem]):
     """A line. The client sends the product and a quantity; the answer has the rest."""
 
     product = Text(source="sku", max_length=40, help_text="The product's SKU.")
+    name = serializers.CharField(read_only=True)
+    unit_price = serializers.DecimalField(max_digits=10, decimal_places=2, read_only=True)
     quantity = WholeNumber(min_value=1, max_value=MAX_QUANTITY)
     line_total = serializers.DecimalField(max_digits=16, decimal_places=2, read_only=True)
-
-    class Meta:
-        model = OrderItem
-        fields = ["product", "name", "unit_price", "quantity", "line_total"]
-        read_only_fields = ["name", "unit_price"]
 
 
 class ConfirmationSerializer(serializers.Serializer[confirmations.Confirmation]):
@@ -129,25 +129,29 @@ class ConfirmationField(serializers.Field):
         return confirmations.current(order) if alone else confirmations.recorded(order)
 
     def to_representation(self, confirmation: confirmations.Confirmation) -> dict[str, Any]:
-        return dict(ConfirmationSerializer(confirmation).data)
+        return {
+            "state": str(confirmation.state),
+            "attempts": confirmation.attempts,
+            "sent_at": confirmation.sent_at and MOMENT.to_representation(confirmation.sent_at),
+        }
 
 
-class OrderSerializer(serializers.ModelSerializer[Order]):
-    serializer_field_mapping = FIELDS_OF_COLUMNS
+class OrderSerializer(serializers.Serializer[Order]):
+    # Its fields are written out: a ModelSerializer would make them anew from the model with each request.
 
-    items: serializers.ListSerializer[OrderItem] = serializers.ListSerializer(
-        child=OrderItemSerializer(), allow_empty=False, max_length=MAX_LINES
-    )
+    order_id = serializers.UUIDField(read_only=True)
+    number = serializers.CharField(read_only=True, help_text=getdoc(Order.number))
     customer = serializers.CharField(source="user.username", read_only=True, help_text="The customer's user name.")
+    status = serializers.ChoiceField(choices=Order.Status.choices, read_only=True)
+    currency = serializers.CharField(read_only=True)
+    total = serializers.DecimalField(max_digits=16, decimal_places=2, read_only=True)
+    note = Text(max_length=500, required=False, allow_blank=True)
+    created_at = serializers.DateTimeField(read_only=True)
+    updated_at = serializers.DateTimeField(read_only=True)
     confirmation = ConfirmationField(read_only=True)
-
-    class Meta:
-        model = Order
-        fields = [
-            "order_id", "number", "customer", "status", "currency", "total", "note", "created_at", "updated_at",
-            "confirmation", "items",
-        ]  # fmt: skip
-        read_only_fields = ["order_id", "number", "status", "currency", "total", "created_at", "updated_at"]
+    items: serializers.ListSerializer[OrderItem] = serializers.ListSerializer(
+        child=OrderItemSerializer(), source="lines", allow_empty=False, max_length=MAX_LINES
+    )
 
     def validate_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Refuse a product that is named twice.
@@ -173,7 +177,7 @@ class OrderSerializer(serializers.ModelSerializer[Order]):
         return attrs
 
     def create(self, validated_data: dict[str, Any]) -> Order:
-        items = validated_data.pop("items")
+        items = validated_data.pop("lines")
         quantities = {item["sku"]: item["quantity"] for item in items}
         try:
             return Order.objects.place(quantities=quantities, **validated_data)

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from celery import shared_task
+from celery import Task, shared_task
+from celery.app.task import Context
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
-from celery.signals import task_failure
+from celery.signals import task_failure, task_retry
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils import timezone
@@ -17,21 +18,41 @@ from django.utils import timezone
 from orders import confirmations
 from orders.emails import daily_summary, order_cancellation, order_confirmation
 from orders.idempotency import prune_keys
-from orders.models import Order
+from orders.models import Order, OrderItem
 
 #: Errors that trying again cannot cure. A task is enqueued in the transaction that writes its order, so an order that
 #: is missing will never exist.
 HOPELESS = (Order.DoesNotExist, ValidationError)
 
 
-@shared_task(dont_autoretry_for=HOPELESS)
-def send_order_confirmation_email(order_id: UUID, user_email: str) -> None:
-    """E-mail the confirmation of an order to `user_email`, and record that on the order."""
+#: The primary key of the order that was confirmed, and when its attempt began.
+Sent = tuple[int, datetime]
+
+
+def record_sent_confirmation(task: Task, sent: Sent | None, task_id: str, args: Any, kwargs: Any) -> None:
+    """Celery's `on_success`. What it writes is committed together with the success of the task."""
+    if sent:
+        order_pk, began_at = sent
+        confirmations.record_sent(order_pk, task_id, began_at=began_at)
+
+
+@shared_task(dont_autoretry_for=HOPELESS, on_success=record_sent_confirmation)  # type: ignore[call-overload]
+def send_order_confirmation_email(order_id: UUID, user_email: str) -> Sent | None:
+    """E-mail the confirmation of an order to `user_email`. Return None if there was nothing to send any more."""
     task_id = send_order_confirmation_email.request.id
-    order = Order.objects.with_lines().get(order_id=order_id)
-    if confirmations.record_attempt(order, task_id):
-        order_confirmation(order, to=user_email, task_id=task_id).send()
-        confirmations.record_sent(order, task_id)
+    lines = OrderItem.objects.of_order(order_id)
+    order = lines[0].order
+    if not confirmations.is_to_be_sent(order, task_id):
+        return None
+    began_at = timezone.now()
+    order_confirmation(order, lines, to=user_email, task_id=task_id).send()
+    return order.pk, began_at
+
+
+@task_retry.connect(sender=send_order_confirmation_email)
+def record_retried_confirmation(request: Context, **details: Any) -> None:
+    """Record on the order that an attempt to confirm it has failed, and that another one follows."""
+    confirmations.record_retry(str(request.id))
 
 
 @task_failure.connect(sender=send_order_confirmation_email)

@@ -6,6 +6,7 @@ calls/          what is called, and what of a call a row keeps
 control.py      `revoke()` acts on the rows
 inspection.py   `celery inspect` and `status` answered from the rows
 running.py      in the worker: claim -> run -> outcome
+success.py      what `on_success` writes, and `done`: one commit
 ledger/         the only writer of those rows: a file for each who calls it
 lease.py        what runs a task says so, for as long as it does
 results.py      `AsyncResult(id)` answered from the rows

@@ -30,6 +30,7 @@ from outbox.calls.canvas import refuse_durable_steps
 from outbox.calls.options import CANVAS_CURE, as_datetime
 from outbox.errors import OptionRefusedError, is_final
 from outbox.lease import current_keeper
+from outbox.success import PASSING, commit_with_done
 
 
 class Kind(StrEnum):
@@ -60,6 +61,8 @@ class Outcome:
     """The limit that the task has asked for; 0 if it has not."""
     changes: Mapping[str, Any] | None = None
     """What `self.retry()` wants to be other the next time."""
+    settled: bool | None = None
+    """Not None: it is settled already, with what `on_success` wrote. False: the lease was lost."""
 
 
 #: What a pool hands back for a claim: whether it failed, the return value or the error, how long it ran, and the
@@ -89,11 +92,12 @@ def run_claim(app: Celery, claim: ledger.Claim, request: dict[str, Any]) -> Resu
     except Exception as error:  # each type that Celery's JSON knows may raise errors of its own
         reason = f"cannot decode the arguments: {type(error).__name__}: {error}"
         return 0, None, 0.0, Outcome(Kind.REFUSED, error=reason)
+    began = time.monotonic()
     # Not in the worker's own request: whether it is due and has not expired is the database's to say, and it has.
     moments = {"eta": claim.wanted or None, "expires": claim.expires or None}
-    request.update(moments, args=args, kwargs=kwargs, headers=headers, is_eager=False, claim=claim, asked={})
+    ours = {"claim": claim, "asked": {"began": began}}
+    request.update(moments, args=args, kwargs=kwargs, headers=headers, is_eager=False, **ours)
     keeper = current_keeper(lease_seconds=settings.OUTBOX.lease_seconds, renew_seconds=settings.OUTBOX.renew_seconds)
-    began = time.monotonic()
     try:
         with keeper.keep(claim, limit_seconds=request["timelimit"][0]):
             retval, info, _, shown = _trace(app, task, claim, request)
@@ -122,9 +126,14 @@ def _trace(app: Celery, task: Any, claim: ledger.Claim, request: dict[str, Any])
 def _outcome_of(request: dict[str, Any], info: Any, seconds: float) -> Outcome:
     """What Celery's tracer found, in the words of the ledger."""
     asked = request["asked"]
-    if info is None:
+    if info is None and "retry" in asked:
         # `retry(throw=False)`: the task went on after it had asked to be run again.
-        return _retry(asked["retry"], asked, seconds) if "retry" in asked else Outcome(Kind.DONE, seconds)
+        return _retry(asked["retry"], asked, seconds)
+    if info is None and "unrecorded" in asked:
+        error = asked["unrecorded"]
+        return Outcome(Kind.CUT_SHORT if isinstance(error, PASSING) else Kind.DEAD, seconds, describe_error(error))
+    if info is None:
+        return Outcome(Kind.DONE, seconds, settled=asked.get("settled"))
     error = info.retval
     if info.state == states.RETRY:
         return _retry(error, asked, seconds)
@@ -160,7 +169,7 @@ def settle(claim: ledger.Claim, outcome: Outcome, *, worker: str) -> bool:
     error, seconds = outcome.error, outcome.seconds
     match outcome.kind:
         case Kind.DONE:
-            return ledger.complete(claim, seconds=seconds)
+            return ledger.complete(claim, seconds=seconds) if outcome.settled is None else outcome.settled
         case Kind.RETRY:
             when = {"countdown": outcome.countdown, "eta": outcome.eta}
             asked = {"max_attempts": outcome.max_attempts, "changes": outcome.changes}
@@ -182,6 +191,11 @@ class RunningTask(DjangoTask):
     abstract = True
     durable = True
     """False: straight to the broker, like plain Celery."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if hook := cls.__dict__.get("on_success"):
+            cls.on_success = commit_with_done(hook)  # type: ignore[method-assign]
 
     def retry(
         self,

@@ -35,6 +35,8 @@ def durable_class(base: type, outbox_task: type) -> type:
     if issubclass(base, OutboxTask):
         return base
     said: dict[str, Any] = {"abstract": True, "__module__": base.__module__, "__doc__": base.__doc__}
+    if getattr(base, "on_success", None) is not Task.on_success:
+        said["on_success"] = base.on_success
     if not getattr(base, "durable", True):
         said["durable"] = False
         names = [name for name in BROKER_KEPT_DEFAULTS if getattr(base, name, None) != getattr(Task, name, None)]

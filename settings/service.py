@@ -96,6 +96,13 @@ class ServiceSettings(EnvSettings):
     email_timeout_seconds: Seconds = Field(default=10, ge=1)
     """How long a mail server may take to answer before the attempt counts as failed."""
 
+    email_connection_seconds: Seconds = Field(default=60, ge=0)
+    """How long a connection to the mail server is used for one e-mail after another. It is closed when none has come
+    for 10 s. 0: each e-mail has a connection of its own."""
+
+    email_connection_messages: Annotated[int, Unit("e-mails")] = Field(default=100, ge=1)
+    """After how many e-mails a new connection is made: some servers refuse more."""
+
     default_from_email: str = "orders@localhost"
     """Sender of every e-mail: an address, or `Name <address>`."""
 

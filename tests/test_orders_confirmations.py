@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from celery import states
@@ -13,18 +13,19 @@ from django.core import mail
 from django.core.mail import EmailMultiAlternatives
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from pytest_django import Settings
 
 from app.celery import app
 from orders import confirmations
 from orders.models import Order
 from orders.tasks import send_order_confirmation_email
-from outbox import ledger
+from outbox import ledger, success
 from outbox.models import Message
 from tests.harness.smtp import MailServer
 from tests.orders_shop import add_product, add_user, client_of, post_order
-from tests.outbox_rows import claim, let_pass, take
-from tests.worker import deliver, run_due_tasks, run_retries
+from tests.outbox_rows import again, claim, let_pass, take
+from tests.worker import deliver, run, run_due_tasks, run_retries
 
 pytestmark = pytest.mark.django_db
 
@@ -131,7 +132,7 @@ def test_a_confirmation_that_cannot_be_delivered_has_failed_and_can_be_replayed(
     smtp.accept()
     assert order.confirmation_task_id
     ledger.replay([order.confirmation_task_id], by="boss")
-    assert shown(order)["state"] == "sending"
+    assert shown(order)["state"] == "sending"  # Celery's word for what is to be tried again
     assert run_due_tasks() == [states.SUCCESS]
     assert shown(order)["state"] == listed(order)["state"] == "sent"
 
@@ -153,10 +154,9 @@ def test_an_attempt_whose_process_is_killed_is_not_the_end(ada: User, error: Exc
     order = posted(ada)
     (message_id,) = take()
     claim(message_id)
-    confirmations.record_attempt(order, str(message_id))
     task = app.tasks[send_order_confirmation_email.name]
     task_failure.send(sender=task, task_id=str(message_id), exception=error)
-    assert listed(order)["state"] == "sending"
+    assert listed(order)["state"] == "pending"
     task_failure.send(sender=task, task_id=str(message_id), exception=ValueError("no"))
     assert listed(order)["state"] == "failed"
 
@@ -176,13 +176,14 @@ def test_it_stays_sent_when_the_ledger_has_forgotten_the_task(ada: User) -> None
     assert shown(order)["state"] == "sent"
 
 
-def test_a_task_that_runs_again_after_a_crash_does_not_send_again(ada: User) -> None:
-    """Its process was killed after it had recorded the e-mail and before the message was settled."""
+def test_a_task_that_lost_its_lease_after_it_had_sent_is_not_followed_by_one_that_sends_again(ada: User) -> None:
+    """What it records is the truth, although its message is not settled by it."""
     order = posted(ada)
     (message_id,) = take()
-    claim(message_id)
-    confirmations.record_attempt(order, str(message_id))
-    confirmations.record_sent(order, str(message_id))
+    lost = again(message_id)
+    Message.objects.update(lease=uuid4())
+    assert run(lost).settled is False
+    mail.outbox.clear()
     let_pass(100)
     assert take() == [message_id]
     assert deliver(message_id) == states.SUCCESS
@@ -212,19 +213,20 @@ def test_a_database_that_is_away_is_waited_for_rather_than_the_e_mail_sent_again
     ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = posted(ada)
-    record = confirmations._record_sent
+    record = confirmations.record_sent
     away = iter([True, True, False])
 
-    def record_unless_away(*args: Any) -> None:
+    def record_unless_away(*args: Any, **options: Any) -> None:
+        record(*args, **options)
         if next(away):
             raise OperationalError("server closed the connection")
-        record(*args)
 
-    monkeypatch.setattr(confirmations, "_record_sent", record_unless_away)
-    monkeypatch.setattr(confirmations, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(confirmations, "record_sent", record_unless_away)
+    monkeypatch.setattr(success, "PAUSE_SECONDS", 0.01)
     assert run_due_tasks() == [states.SUCCESS]
     assert len(mail.outbox) == 1
     assert listed(order)["state"] == "sent"
+    assert kinds(order).count("confirmation_sent") == 1
 
 
 def test_a_cancelled_order_is_not_confirmed_any_more(ada: User) -> None:
@@ -237,10 +239,8 @@ def test_a_cancelled_order_is_not_confirmed_any_more(ada: User) -> None:
 
 def test_an_order_cancelled_while_its_confirmation_is_being_sent_stays_cancelled(ada: User) -> None:
     order = posted(ada)
-    task_id = str(order.confirmation_task_id)
-    confirmations.record_attempt(order, task_id)
     order.cancel(by=ada)
-    confirmations.record_sent(order, task_id)
+    confirmations.record_sent(order.pk, str(order.confirmation_task_id), began_at=timezone.now())
     order.refresh_from_db()
     assert (order.status, order.confirmation_state) == ("cancelled", "sent")
 

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pydantic
 import pytest
@@ -15,10 +15,12 @@ from celery.exceptions import Reject
 from celery.result import AsyncResult
 
 from app.celery import app
+from outbox import ledger
 from outbox.errors import OptionRefusedError
 from outbox.models import Message
-from tests.outbox_rows import let_pass, seconds_from_now, take
+from tests.outbox_rows import WORKER, let_pass, seconds_from_now, take
 from tests.worker import deliver, run_due_tasks
+from tests.worker import run as run_in_this_process
 
 pytestmark = pytest.mark.django_db
 
@@ -372,6 +374,23 @@ class Counting(Task):
         return self.run(*args, **kwargs)
 
 
+class Recording(Task):
+    abstract = True
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        Message.objects.filter(pk=task_id).update(headers='{"recorded": true}')
+        seen.append(message_state(task_id))
+
+
+def message_state(task_id: str) -> str:
+    return Message.objects.get(pk=task_id).state
+
+
+@shared_task(base=Recording)
+def recorded() -> None:
+    """What its class records is committed with `done`."""
+
+
 class Registered(Task):
     name = "tests.registered"
 
@@ -401,6 +420,14 @@ def test_a_base_of_plain_celery_is_made_durable_and_what_it_overrides_counts() -
     assert message_of(result).max_attempts == 3
     assert run(result) == states.SUCCESS
     assert (seen, app.tasks[counted.name].calls) == ([1], 1)
+
+
+def test_what_a_base_of_plain_celery_records_is_committed_with_done() -> None:
+    result = recorded.delay()
+    take()
+    claims = ledger.claim([UUID(result.id)], token=uuid4(), worker=WORKER, lease_seconds=20)
+    outcome = run_in_this_process(claims[0])
+    assert (outcome.settled, seen, message_of(result).state) == (True, ["running"], State.DONE)
 
 
 def test_celerys_own_bases_are_made_durable() -> None:

@@ -112,6 +112,12 @@ PRIVATE = [
     Private("celery", "celery.app.trace:LOG_RECEIVED", "workers"),
     Private("celery", "celery.local:Proxy._get_current_object", "workers", "(self)"),
     Private("celery", "celery.worker.state:task_reserved", "workers"),
+    # Connections to the mail server that are kept.
+    Private("django", "django.core.mail.backends.smtp:EmailBackend.connection_class", "app"),
+    Private(
+        "django", "django.core.mail.backends.smtp:EmailBackend._lock", "app",
+        inside="django.core.mail.backends.smtp:EmailBackend.__init__",
+    ),
     # A cursor that prepares its statements.
     Private("django", "django.db.backends.base.base:BaseDatabaseWrapper._prepare_cursor", "outbox", "(self, cursor)"),
     Private("psycopg", "psycopg:Cursor", "outbox", "(connection, *, row_factory=None)"),

@@ -23,8 +23,8 @@ from django.db import connection
 from kombu import Connection
 
 from app.first_run.processes import find_free_port
+from outbox.ledger.occurrences import last_occurrence
 from outbox.models import Heartbeat, Message
-from outbox.occurrences import last_occurrence
 from settings import PROJECT_ROOT
 from tests.beats import Clock, Plans, empty_plans, occurrences, run, start_beat
 from tests.harness.crowd import at_once

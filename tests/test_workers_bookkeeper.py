@@ -301,6 +301,19 @@ class TestOutcomes:
         wait_until(lambda: {state(each.id) for each in claims} == {State.DONE}, "all are settled")
         assert (count(statements, COMPLETE), len(statements)) == (1, 2)
 
+    def test_what_the_process_that_ran_it_has_settled_is_not_settled_again(
+        self, worker: Worker, statements: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settled, late, left = claims = worker.start(*[publish() for _ in range(3)])
+        with worker.bookkeeper._changed:
+            worker.begin(*claims)
+            worker.end(settled, outcome=Outcome(Kind.DONE, settled=True))
+            worker.end(late, outcome=Outcome(Kind.DONE, settled=False))
+            worker.end(left)
+        wait_until(lambda: state(left.id) == State.DONE, "the one that is left is settled")
+        assert (state(settled.id), state(late.id), count(statements, COMPLETE)) == (State.RUNNING, State.RUNNING, 1)
+        assert [str(claim.id) for claim in claims if str(claim.id) in caplog.text] == [str(late.id)]
+
     def test_an_attempt_that_goes_on_counts_while_it_runs(self, worker: Worker) -> None:
         [claimed] = worker.start(publish())
         worker.begin(claimed)

@@ -6,7 +6,7 @@ from celery import states
 
 from app.celery import app
 from outbox import ledger
-from outbox.running import Kind, headers_of, run_claim, settle
+from outbox.running import Kind, Outcome, headers_of, run_claim, settle
 from tests.outbox_rows import LEASE_SECONDS, WORKER, let_pass, take
 
 STATES = {
@@ -37,9 +37,14 @@ def deliver(message_id: UUID) -> str:
         ledger.explain([message_id])
         return states.IGNORED
     ledger.begin(claims, lease_seconds=LEASE_SECONDS)
-    [claim] = claims
+    outcome = run(claims[0])
+    settle(claims[0], outcome, worker=WORKER)
+    return STATES[outcome.kind]
+
+
+def run(claim: ledger.Claim) -> Outcome:
+    """Run a claim, and return what its process would tell the worker."""
     delivery = {"exchange": "", "routing_key": "default", "redelivered": False}
     request = {**headers_of(claim, app.tasks[claim.task]), "hostname": WORKER, "delivery_info": delivery}
     *_, outcome = run_claim(app, claim, request)
-    settle(claim, outcome, worker=WORKER)
-    return STATES[outcome.kind]
+    return outcome

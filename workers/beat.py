@@ -22,7 +22,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, connec
 
 from outbox import instruments
 from outbox.heartbeat import Heart
-from outbox.occurrences import last_occurrence, name_occurrence
+from outbox.ledger.occurrences import last_occurrence, name_occurrence
 from workers.clock import ZonedCrontab, bound, complain_once, latest_time
 
 logger = logging.getLogger(__name__)

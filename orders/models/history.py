@@ -1,9 +1,13 @@
 """The timeline of an order: what happened, when, and who did it. Entries are only added."""
 
+from datetime import datetime
+
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
 from django.utils import timezone
+
+from orders.models.inserting import insert
 
 
 class OrderEvent(models.Model):
@@ -50,6 +54,14 @@ class OrderEvent(models.Model):
         return self.Role.CUSTOMER if self.by_id == self.order.user_id else self.Role.STAFF
 
 
-def record(order_id: int, kind: OrderEvent.Kind, *, by: User | None = None, detail: str = "") -> None:
-    """Add an entry to the timeline of the order with this primary key."""
-    OrderEvent.objects.create(order_id=order_id, kind=kind, by=by, detail=detail)
+def record(
+    order_id: int, *kinds: OrderEvent.Kind, by: User | None = None, detail: str = "", began_at: datetime | None = None
+) -> None:
+    """Add entries, in this order and by one statement, to the timeline of the order with this primary key.
+
+    The first of them happened at `began_at`, if that is given, and the others now.
+    """
+    now = timezone.now()
+    entries = [OrderEvent(order_id=order_id, kind=kind, by=by, detail=detail, at=now) for kind in kinds]
+    entries[0].at = began_at or now
+    insert(entries)

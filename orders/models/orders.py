@@ -1,19 +1,21 @@
 """Orders and their lines: placed, confirmed, fulfilled or cancelled."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
 from orders.errors import IllegalMoveError
 from orders.models.history import OrderEvent, record
+from orders.models.inserting import insert
 from orders.models.products import Product, validate_currency
 
 #: Limits of one order. They keep a request, its locks and its e-mail small; `Order.total` has room for the largest one.
@@ -44,24 +46,36 @@ class OrderQuerySet(models.QuerySet["Order"]):
 
 
 class OrderManager(models.Manager["Order"]):
-    @transaction.atomic
-    def place(self, *, user: User, quantities: Mapping[str, int], note: str = "") -> "Order":
+    def place(
+        self,
+        *,
+        user: User,
+        quantities: Mapping[str, int],
+        note: str = "",
+        confirmation_task_id: uuid.UUID | None = None,
+    ) -> "Order":
         """Place an order for `quantities` (sku → pieces, line by line) and take them from the stock.
 
-        All or nothing. Raises OrderRefusedError, naming every sku that cannot be delivered.
+        All or nothing. Raises OrderRefusedError, naming every sku that cannot be delivered, before it writes anything.
+        `confirmation_task_id` is the task that the same transaction enqueues to confirm the order.
         """
+        # A savepoint would be of no use: a refusal has nothing to undo, and after any other error nothing goes on.
+        with nullcontext() if connection.in_atomic_block else transaction.atomic():
+            return self._place(user, quantities, note, confirmation_task_id)
+
+    def _place(self, user: User, quantities: Mapping[str, int], note: str, task_id: uuid.UUID | None) -> "Order":
         products = Product.objects.take_stock(quantities)
-        items = [OrderItem.snapshot(products[sku], quantity) for sku, quantity in quantities.items()]
+        lines = [OrderItem.snapshot(products[sku], quantity) for sku, quantity in quantities.items()]
+        currency = products[lines[0].sku].currency
         order = self.create(
-            user=user,
-            currency=products[items[0].sku].currency,
-            total=sum_of_lines(items),
-            note=note,
+            user=user, currency=currency, total=sum_of_lines(lines), note=note, confirmation_task_id=task_id
         )
-        for item in items:
-            item.order = order
-        OrderItem.objects.bulk_create(items)
-        record(order.pk, OrderEvent.Kind.PLACED, by=user)
+        for line in lines:
+            line.order = order
+        insert(lines)
+        order.placed_lines = lines
+        queued = [OrderEvent.Kind.CONFIRMATION_QUEUED] if task_id else []
+        record(order.pk, OrderEvent.Kind.PLACED, *queued, by=user)
         return order
 
 
@@ -121,6 +135,9 @@ class Order(models.Model):
 
     objects = OrderManager.from_queryset(OrderQuerySet)()
 
+    placed_lines: "Sequence[OrderItem] | None" = None
+    """The lines of an order that has just been placed; None if it was read."""
+
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
@@ -140,6 +157,11 @@ class Order(models.Model):
         may be missing: a rolled-back order uses one up.
         """
         return f"A-{self.pk:06d}" if self.pk else ""
+
+    @property
+    def lines(self) -> "Iterable[OrderItem]":
+        """Its lines. What has just been written is not read again."""
+        return self.items.all() if self.placed_lines is None else self.placed_lines
 
     @transaction.atomic
     def change_note(self, note: str, *, by: User) -> None:
@@ -186,6 +208,15 @@ class Order(models.Model):
         )
 
 
+class OrderItemManager(models.Manager["OrderItem"]):
+    def of_order(self, order_id: uuid.UUID) -> "list[OrderItem]":
+        """Return the lines of an order, in one query with the order and its customer. Raises Order.DoesNotExist."""
+        lines = list(self.filter(order__order_id=order_id).select_related("order__user"))
+        if not lines:
+            raise Order.DoesNotExist(f"There is no order {order_id}.")
+        return lines
+
+
 class OrderItem(models.Model):
     """One line of an order, with the product's name, SKU and price as they were when it was placed."""
 
@@ -196,6 +227,8 @@ class OrderItem(models.Model):
     name = models.CharField(max_length=200)
     unit_price = models.DecimalField(max_digits=10, decimal_places=2)
     quantity = models.IntegerField()
+
+    objects = OrderItemManager()
 
     class Meta:
         ordering = ["id"]

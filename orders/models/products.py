@@ -5,7 +5,7 @@ from typing import Self
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models import F, ProtectedError, Q
 
 from orders.errors import OrderRefusedError, ProductInUseError, StockError
@@ -54,9 +54,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
         }
         if reasons := _reasons_to_refuse(products, quantities):
             raise OrderRefusedError(reasons)
-        for sku, product in products.items():
-            product.stock = F("stock") - quantities[sku]
-        Product.objects.bulk_update(products.values(), ["stock"])
+        _change_stocks({product.pk: -quantities[sku] for sku, product in products.items()})
         return products
 
     def put_back(self, pieces: Mapping[int, int]) -> None:
@@ -64,10 +62,21 @@ class ProductQuerySet(models.QuerySet["Product"]):
 
         Call this inside a transaction.
         """
-        products: list[Product] = list(self.filter(pk__in=list(pieces)).locked())
-        for product in products:
-            product.stock = F("stock") + pieces[product.pk]
-        Product.objects.bulk_update(products, ["stock"])
+        list(self.filter(pk__in=list(pieces)).locked().values_list("pk"))
+        _change_stocks(pieces)
+
+
+def _change_stocks(changes: Mapping[int, int]) -> None:
+    """Add `changes` (product id → pieces) to the stocks of locked products, by one statement.
+
+    As SQL, because each order needs it: to build it costs Django several times what the database takes to run it.
+    """
+    whens, marks = " ".join(["WHEN %s THEN %s"] * len(changes)), ", ".join(["%s"] * len(changes))
+    params = [number for change in changes.items() for number in change]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE orders_product SET stock = stock + CASE id {whens} END WHERE id IN ({marks})", [*params, *changes]
+        )
 
 
 def _reasons_to_refuse(products: Mapping[str, "Product"], quantities: Mapping[str, int]) -> dict[str, str]:

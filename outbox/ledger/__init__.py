@@ -8,6 +8,7 @@ worker.py   claim, begin, renew, release
 settle.py   how attempts end
 revoke.py   what `revoke()` decides
 people.py   replay, discard, prune
+occurrences.py  what beat asks of the past of its schedules
 history.py  what a message tells of its past
 pauses.py   pause, resume
 

@@ -32,6 +32,10 @@ class Behaviour(Enum):
     """Leave the client without an answer in the middle of the dialogue."""
     ACCEPT_AND_DROP = "accept and drop"
     """Keep the message, but close the connection before saying so."""
+    REFUSE_FURTHER = "refuse further"
+    """Answer the second message of a connection with an error when it begins."""
+    HOLD_FURTHER = "hold further"
+    """Leave the second message of a connection without an answer when it begins."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class MailServer:
         self._mails: list[Mail] = []
         self._refused = 0
         self._held = 0
+        self._dialogues: dict[asyncio.Transport, list[str]] = {}
         self._behaviour = Behaviour.ACCEPT
         self._reply = ""
         self._controller: Controller | None = None
@@ -128,6 +133,21 @@ class MailServer:
         """Keep each message and close the connection instead of confirming it."""
         self._behaviour = Behaviour.ACCEPT_AND_DROP
 
+    def refuse_further(self, reply: str) -> None:
+        """Take one message of each connection, and answer the next one with `reply`, e.g. '421 that is enough'."""
+        self._behaviour, self._reply = Behaviour.REFUSE_FURTHER, reply
+
+    def hold_further(self) -> None:
+        """Take one message of each connection, and say nothing more on it."""
+        self._behaviour = Behaviour.HOLD_FURTHER
+
+    def cut(self) -> None:
+        """Close every connection, and listen on."""
+        if self._controller is not None:
+            for transport in self._dialogues:
+                self._controller.loop.call_soon_threadsafe(transport.abort)
+        self._catch_up()
+
     def _catch_up(self) -> None:
         """Return when the server's thread has dealt with all that has happened so far."""
         if self._controller is not None:
@@ -151,6 +171,11 @@ class MailServer:
         """How many dialogues wait for an answer now."""
         return self._held
 
+    @property
+    def dialogues(self) -> list[list[str]]:
+        """The commands MAIL, DATA and QUIT of each connection, in the order of the connections."""
+        return [list(commands) for commands in self._dialogues.values()]
+
     def about(self, words: str) -> list[Mail]:
         """The e-mails with `words` in their subject, e.g. the number of an order."""
         return [mail for mail in self.mails if words in mail.subject]
@@ -163,6 +188,21 @@ class MailServer:
         wait_until(lambda: self.held, "an SMTP dialogue that is held", within_seconds=within_seconds)
 
     # --- called by the dialogues, in the server's thread --------------------------------------------------------------
+
+    def note(self, server: SMTP, command: str) -> list[str]:
+        """Take down a command; returns what came by the same connection before it."""
+        assert isinstance(server.transport, asyncio.Transport)
+        before = self._dialogues.setdefault(server.transport, [])
+        self._dialogues[server.transport] = [*before, command]
+        return before
+
+    async def answer_sender(self, server: SMTP) -> str:
+        is_further = bool(self.note(server, "MAIL"))
+        if is_further and self._behaviour is Behaviour.REFUSE_FURTHER:
+            return self._reply
+        if is_further and self._behaviour is Behaviour.HOLD_FURTHER:
+            await self._hold_until_told_otherwise()
+        return "250 go on"
 
     async def answer_message(self, server: SMTP, envelope: Envelope) -> str:
         if self._behaviour is Behaviour.HOLD:
@@ -189,7 +229,7 @@ class MailServer:
     async def _hold_until_told_otherwise(self) -> None:
         self._held += 1
         try:
-            while self._behaviour is Behaviour.HOLD:  # another thread tells
+            while self._behaviour in (Behaviour.HOLD, Behaviour.HOLD_FURTHER):  # another thread tells
                 await asyncio.sleep(0.02)
         finally:  # also when the client gave up
             self._held -= 1
@@ -213,10 +253,22 @@ class _Handler:
     def __init__(self, mail_server: MailServer) -> None:
         self.mail_server = mail_server
 
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return await self.mail_server.answer_sender(server)
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.mail_server.note(server, "QUIT")
+        return "221 goodbye"
+
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[Any]
     ) -> str:
         return self.mail_server.answer_recipient(address, envelope)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.mail_server.note(server, "DATA")
         return await self.mail_server.answer_message(server, envelope)

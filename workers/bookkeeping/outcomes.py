@@ -42,7 +42,9 @@ def say_that_it_was_late(claim: Claim) -> None:
 
 def _complete(done: Sequence[Ended]) -> None:
     began = time.perf_counter()
-    ours = ledger.complete_all([claim for claim, _ in done], [outcome.seconds for _, outcome in done])
+    ours = {claim.id for claim, outcome in done if outcome.settled}
+    left = [each for each in done if each[1].settled is None]
+    ours |= ledger.complete_all([claim for claim, _ in left], [outcome.seconds for _, outcome in left])
     instruments.timed("settle", began)
     for claim, outcome in done:
         instruments.settled(claim.task, NAMES[Kind.DONE], outcome.seconds)
