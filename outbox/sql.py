@@ -66,6 +66,11 @@ def at_epoch(seconds: str) -> str:
     )
 
 
+def between(value: str, least: float, most: float) -> str:
+    """A number, but not less and not more than so much, as SQL."""
+    return f"CASE WHEN {value} < {least} THEN {least} WHEN {value} > {most} THEN {most} ELSE {value} END"
+
+
 def is_among(ids: str) -> str:
     """The condition that the id is one of those that a query finds, as SQL.
 
