@@ -104,3 +104,26 @@ def test_what_was_given_back_while_it_waited_is_not_run(pool: TaskPool, bookkeep
     pool.on_stop()
     assert seen == []
     assert request.id not in celery_state.requests
+
+
+@shared_task(soft_time_limit=50)
+def limited() -> None:
+    """Has a soft limit as all tasks have one by default."""
+
+
+class Asked:
+    """A pool that keeps what it is asked to do."""
+
+    def apply_async(self, run: Any, **options: Any) -> None:
+        self.soft, self.hard = options["soft_timeout"], options["timeout"]
+
+
+@pytest.mark.parametrize(("hard", "soft"), [(60, 50), (50, 50), (5, 5), (None, 50)])
+def test_a_soft_limit_is_no_higher_than_the_hard_one(
+    monkeypatch: pytest.MonkeyPatch, bookkeeper: Bookkeeper, hard: float | None, soft: float | None
+) -> None:
+    """Celery's pool would look at the hard one only after the soft one."""
+    monkeypatch.setattr(limited, "time_limit", hard)
+    pool, claim = Asked(), claim_of(bookkeeper, limited.delay())
+    request_for(claim, bookkeeper).execute_using_pool(pool)
+    assert (pool.hard, pool.soft) == (hard, soft)

@@ -61,7 +61,7 @@ class LedgerRequest(Request):
             # It has been given back, or its lease was lost while it waited: another attempt may run by now.
             task_ready(self)
             raise TaskRevokedError(self.id)
-        hard, soft = self.time_limits
+        hard, soft = self._limits()
         result = pool.apply_async(
             run_in_pool,
             args=(self.claim, self.request_dict),
@@ -69,8 +69,8 @@ class LedgerRequest(Request):
             timeout_callback=self.on_timeout,
             callback=self.on_success,
             error_callback=self.on_failure,
-            soft_timeout=soft or self.task.soft_time_limit,
-            timeout=hard or self.task.time_limit,
+            soft_timeout=soft,
+            timeout=hard,
             lost_worker_timeout=LOST_AFTER_SECONDS,
             correlation_id=self.id,
         )
@@ -79,6 +79,14 @@ class LedgerRequest(Request):
         else:
             self._apply_result = ref(result)
         return result
+
+    def _limits(self) -> tuple[float | None, float | None]:
+        """The hard and the soft time limit. A pool begins to look at the hard one after the soft one, which it has from
+        everybody's if a task has none (asynpool.py, `on_timeout_set`): a hard one that is lower would come late.
+        """
+        hard, soft = self.time_limits
+        hard, soft = hard or self.task.time_limit, soft or self.task.soft_time_limit
+        return hard, min(hard, soft) if hard and soft else soft
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         self.bookkeeper.begun(self.claim)

@@ -191,7 +191,8 @@ def let_broker_refuse(site: Site, chance: random.Random) -> Iterator[None]:
 
 def _disturb(network: TcpProxy, chance: random.Random) -> Iterator[None]:
     delay = partial(network.delay, chance.uniform(0.05, 0.5))
-    chance.choice([network.refuse, network.swallow, delay])()
+    faults: list[Callable[[], None]] = [network.refuse, network.swallow, delay]
+    chance.choice(faults)()
     yield
     network.heal()
 

@@ -157,8 +157,9 @@ class Site:
     @contextmanager
     def another_worker(self, version: Version = THIS) -> Iterator[ServiceProcess]:
         """One more worker while the block runs, once it is ready."""
-        settings = {"DJANGO_SETTINGS_MODULE": version.settings}
-        worker = self.service.start_worker("worker-2", pool=self.pool, concurrency=PLACES, **settings)
+        worker = self.service.start_worker(
+            "worker-2", pool=self.pool, concurrency=PLACES, DJANGO_SETTINGS_MODULE=version.settings
+        )
         try:
             yield worker
         finally:
