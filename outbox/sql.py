@@ -73,6 +73,11 @@ def iso(moment: str) -> str:
     return f"replace({moment}, ' ', 'T') || '+00:00'"
 
 
+def between(value: str, least: float, most: float) -> str:
+    """A number, but not less and not more than so much, as SQL."""
+    return f"CASE WHEN {value} < {least} THEN {least} WHEN {value} > {most} THEN {most} ELSE {value} END"
+
+
 def is_among(ids: str) -> str:
     """The condition that the id is one of those that a query finds, as SQL.
 

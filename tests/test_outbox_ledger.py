@@ -611,8 +611,16 @@ class TestRefuse:
         message = row(claimed.id)
         assert (message.state, message.attempts, message.lease) == (State.PENDING, 0, None)
         assert message.last_error == f"Refused by {WORKER}: is unknown \\x00"
-        assert 5 < seconds_from_now(claimed.id) <= 60
+        assert 0 < seconds_from_now(claimed.id) <= 0.5
         assert state(other.id) == State.PENDING
+
+    @pytest.mark.parametrize(("seconds", "pause_seconds"), [(1, 0.5), (10, 2), (1000, 10)])
+    def test_it_waits_for_longer_the_longer_it_has_been_refused(self, seconds: float, pause_seconds: float) -> None:
+        id = publish()
+        refuse(*claim_all(id))
+        let_pass(seconds)
+        refuse(*claim_all(id))
+        assert seconds_from_now(id) == pytest.approx(pause_seconds, abs=0.4)
 
     def test_an_attempt_that_had_begun_is_not_counted(self) -> None:
         """The pool begins it before it finds that it cannot decode the arguments."""

@@ -37,7 +37,7 @@ KEEP_SECONDS = 1005
 GIVE_UP_SECONDS = 105
 
 #: How long a refused message waits.
-REFUSED_SECONDS = 10
+FIRST_REFUSED_SECONDS, REFUSED_SECONDS = 0.5, 10
 
 #: So long a wait counts as one level of priority.
 AGEING_SECONDS = 20
@@ -248,6 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for row in self.rows.values():
             if row.state == State.PENDING and row.due > self.now >= row.wanted:
                 row.due = row.wanted
+                row.refused = None if row.error == ledger.UNKNOWN else row.refused
         ledger.make_due(QUEUE, ledger.Runnable())
 
     def a_relay_finds_that_the_database_was_away(self) -> None:
@@ -358,7 +359,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 continue
             row = self.rows[each.id]
             row.attempts, row.begun, row.lease = row.attempts - row.begun, False, None
-            row.error, row.due = f"Refused by {WORKER}: no", self.now + REFUSED_SECONDS
+            so_far = 0 if row.refused is None else self.now - row.refused
+            pause = min(max(so_far / 5, FIRST_REFUSED_SECONDS), REFUSED_SECONDS)
+            row.error, row.due = f"Refused by {WORKER}: no", self.now + pause
             if row.refused is not None and row.refused <= self.now - GIVE_UP_SECONDS:
                 row.finish(self.now, State.DEAD, row.error)
             else:

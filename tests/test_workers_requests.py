@@ -177,3 +177,26 @@ def test_hooks_and_signals_are_told_the_arguments_once(pool: TaskPool, bookkeepe
         signals.task_prerun.disconnect(prerun)
     hooks = ("task_prerun", "before_start", "on_success", "after_return")
     assert seen == [(hook, (1,), {"b": 2}) for hook in hooks]
+
+
+@shared_task(soft_time_limit=50)
+def limited() -> None:
+    """Has a soft limit as all tasks have one by default."""
+
+
+class Asked:
+    """A pool that keeps what it is asked to do."""
+
+    def apply_async(self, run: Any, **options: Any) -> None:
+        self.soft, self.hard = options["soft_timeout"], options["timeout"]
+
+
+@pytest.mark.parametrize(("hard", "soft"), [(60, 50), (50, None), (5, None), (None, 50)])
+def test_a_soft_limit_is_lower_than_the_hard_one_or_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, bookkeeper: Bookkeeper, hard: float | None, soft: float | None
+) -> None:
+    """Celery's pool would look at the hard one only after the soft one."""
+    monkeypatch.setattr(limited, "time_limit", hard)
+    pool, claim = Asked(), claim_of(bookkeeper, limited.delay())
+    request_for(claim, bookkeeper).execute_using_pool(pool)
+    assert (pool.hard, pool.soft) == (hard, soft)

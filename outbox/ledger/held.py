@@ -102,10 +102,15 @@ def _set_aside(chosen: str, params: dict[str, Any], runnable: Runnable, give_up_
 
 
 def make_due(queue: str, runnable: Runnable) -> int:
-    """Let those messages of a queue that were set aside, and are `runnable` now, wait no longer."""
+    """Let those messages of a queue that were set aside, and are `runnable` now, wait no longer.
+
+    What nobody knew is not refused any more. Where workers of two releases share the queue, it may be from now on.
+    """
     condition, names = runnable.condition()
     return run(
-        f"""UPDATE outbox_message SET due_at = wanted_at WHERE queue = %(queue)s AND finished_at IS NULL
+        f"""UPDATE outbox_message SET due_at = wanted_at,
+        refused_at = CASE WHEN last_error = %(unknown)s THEN NULL ELSE refused_at END
+        WHERE queue = %(queue)s AND finished_at IS NULL
         AND state = 'pending' AND due_at > {now()} AND wanted_at <= {now()} AND {condition}""",
-        {"queue": queue, **names},
+        {"queue": queue, "unknown": UNKNOWN, **names},
     )

@@ -16,6 +16,7 @@ from outbox.ledger.history import legible, with_lost_attempt
 from outbox.sql import (
     SPENT_ATTEMPTS,
     WAITS_AGAIN,
+    between,
     epoch,
     given,
     iso,
@@ -28,8 +29,12 @@ from outbox.sql import (
     uuid,
 )
 
-#: How long a refused message waits before it is published again: a worker that knows its task may have been started.
-REFUSED_SECONDS = 10.0
+#: How long a refused message waits before it is published again, at first and at most. While workers of two releases
+#: share a queue, a message may meet several that do not know its task before it meets one that does.
+FIRST_REFUSED_SECONDS, REFUSED_SECONDS = 0.5, 10.0
+
+#: In between it waits for this share of the time for which it has been refused.
+REFUSED_SHARE = 0.2
 
 #: What a message must not be to be claimed: paused, as SQL.
 PAUSED = (
@@ -70,9 +75,9 @@ class Claim:
     headers: str
     options: str = ""
     priority: int = 0
-    wanted: str = ""
+    wanted: str = field(default="", compare=False)
     """Since when it should run, as ISO 8601 writes it, if that was not at once."""
-    expires: str = ""
+    expires: str = field(default="", compare=False)
     expires_in: float | None = field(default=None, compare=False)
     """Seconds from when it was claimed."""
 
@@ -148,20 +153,22 @@ def explain(ids: Collection[UUID]) -> dict[UUID, Answer]:
 def refuse(claims: Sequence[Claim], reasons: Sequence[str], *, worker: str, give_up_days: float) -> None:
     """Give messages back that this worker cannot run: another one may know how.
 
-    They have not used an attempt, and wait REFUSED_SECONDS each time. Those that every worker has refused for
-    `give_up_days` are dead.
+    They have not used an attempt, and wait for longer each time, up to REFUSED_SECONDS. Those that every worker has
+    refused for `give_up_days` are dead.
     """
     spent = f"refused_at <= {later('%s')}"
+    so_far = f"COALESCE({epoch(now())} - {epoch('refused_at')}, 0)"
+    pause = between(f"{so_far} * {REFUSED_SHARE}", FIRST_REFUSED_SECONDS, REFUSED_SECONDS)
     for each, reason in zip(claims, reasons, strict=True):
         query_prepared(
             f"""UPDATE outbox_message SET last_error = %s, lease = NULL, begun_at = NULL,
             attempts = attempts - CASE WHEN begun_at IS NULL THEN 0 ELSE 1 END,
-            refused_at = COALESCE(refused_at, {now()}), due_at = {later("%s")},
+            refused_at = COALESCE(refused_at, {now()}), due_at = {later(pause)},
             state = CASE WHEN {spent} THEN 'dead' ELSE 'pending' END,
             finished_at = CASE WHEN {spent} THEN {now()} END
             WHERE id = %s AND lease = %s AND state = 'running' RETURNING id""",
             [
-                legible(f"Refused by {worker}: {reason}"), REFUSED_SECONDS, *[-give_up_days * 86_400] * 2,
+                legible(f"Refused by {worker}: {reason}"), *[-give_up_days * 86_400] * 2,
                 key(each.id), key(each.lease),
             ],
         )  # fmt: skip

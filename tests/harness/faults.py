@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4
 
 from brokers.wire import TaskMessage
@@ -17,7 +18,6 @@ from tests.harness.ledger import Ledger
 from tests.harness.postgres import PostgresServer
 from tests.harness.processes import children, descendants, is_alive, signal_all
 from tests.harness.proxy import TcpProxy
-from tests.harness.service import ServiceProcess
 from tests.harness.site import Site
 from tests.harness.waiting import wait_until
 
@@ -131,15 +131,25 @@ def stop_everything(site: Site, chance: random.Random) -> Iterator[None]:
     yield
 
 
-def _freeze(site: Site, process: ServiceProcess) -> Iterator[None]:
-    site.freeze(process)
+@fault("web is deployed, then the worker: tasks have other names", "worker", "mail", "database")
+def deploy_web_first(site: Site, chance: random.Random) -> Iterator[None]:
+    site.web_version = site.worker_version.other
     yield
-    signal_all([process.pid, *descendants(process.pid)], signal.SIGCONT)
+    site.deploy_worker(site.web_version)
+
+
+@fault("the worker is deployed, then web: tasks have other names", "worker", "mail", "database")
+def deploy_worker_first(site: Site, chance: random.Random) -> Iterator[None]:
+    site.deploy_worker(site.worker_version.other)
+    yield
+    site.web_version = site.worker_version
 
 
 @fault("the relay is frozen", "relay")
 def freeze_relay(site: Site, chance: random.Random) -> Iterator[None]:
-    yield from _freeze(site, site.relay)
+    site.freeze(site.relay)
+    yield
+    signal_all([site.relay.pid, *descendants(site.relay.pid)], signal.SIGCONT)
 
 
 # --- The broker and the way to it -------------------------------------------------------------------------------------
@@ -180,14 +190,9 @@ def let_broker_refuse(site: Site, chance: random.Random) -> Iterator[None]:
 
 
 def _disturb(network: TcpProxy, chance: random.Random) -> Iterator[None]:
-    delay_seconds = chance.uniform(0.05, 0.5)
-    match chance.choice(["refuse", "swallow", "delay"]):
-        case "refuse":
-            network.refuse()
-        case "swallow":
-            network.swallow()
-        case _:
-            network.delay(delay_seconds)
+    delay = partial(network.delay, chance.uniform(0.05, 0.5))
+    faults: list[Callable[[], None]] = [network.refuse, network.swallow, delay]
+    chance.choice(faults)()
     yield
     network.heal()
 

@@ -95,17 +95,17 @@ class Service:
         self.directory = directory
         self.around = around
         self.port = find_free_port()
-        self.queue = f"test-{uuid4().hex[:12]}"
+        queues = variables.get("QUEUES", f"test-{uuid4().hex[:12]}")
+        self.queue = queues.partition(",")[0]
         self.processes: list[ServiceProcess] = []
         self.env = child_environment(
             directory,
             DATABASE_URL=around.database.url,
             EMAIL_URL=around.mail_server.url,
             ORDERS_REPORT_EMAIL=REPORT_EMAIL,
-            QUEUES=self.queue,
             WEB_BIND=f"127.0.0.1:{self.port}",
             **around.broker.env,
-            **variables,
+            **{"QUEUES": queues, **variables},
         )
 
     @cached_property

@@ -1,5 +1,6 @@
 """The whole service in operation, on a network that can fail, shared by many cases of the conformance suite."""
 
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tests.harness.proxy import TcpProxy
 from tests.harness.service import Service, ServiceProcess, Surroundings
 from tests.harness.shop import Order
 from tests.harness.supervisor import Supervisor
+from tests.harness.versions import THIS, Version
 from tests.harness.waiting import wait_until
 
 #: A tenth of the windows of production, so that a case sees them pass in seconds.
@@ -88,7 +90,8 @@ class Site:
         self.database_network = TcpProxy(urlsplit(self.database.url).port or 0)
         self._networks = [self.relay_network, self.worker_network, self.database_network]
         self.supervisor = Supervisor()
-        self.service = Service(directory, around, **windows, DJANGO_SETTINGS_MODULE="tests.harness.settings")
+        self.service = Service(directory, around, **windows, DJANGO_SETTINGS_MODULE=THIS.settings)
+        self.web_version = self.worker_version = THIS
         self.record = Record(self.service.shop, self.mail_server)
         self._servers: list[Server] = [self.broker, *servers]
 
@@ -150,6 +153,24 @@ class Site:
             self.worker.start()
             self.supervisor.watch(self.worker)
             self.wait_until_up()
+
+    @contextmanager
+    def another_worker(self, version: Version = THIS) -> Iterator[ServiceProcess]:
+        """One more worker while the block runs, once it is ready."""
+        worker = self.service.start_worker(
+            "worker-2", pool=self.pool, concurrency=PLACES, DJANGO_SETTINGS_MODULE=version.settings
+        )
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            self.service.processes.remove(worker)
+
+    def deploy_worker(self, version: Version) -> None:
+        """Tell the worker to stop; the supervisor starts it again in another version."""
+        self.worker_version = version
+        self.worker.env["DJANGO_SETTINGS_MODULE"] = version.settings
+        os.kill(self.worker.pid, signal.SIGTERM)
 
     def move_to(self, broker: EmbeddedBroker) -> None:
         """Restart everything with another BROKER. The old one keeps what it holds: nobody empties it first."""
