@@ -96,6 +96,9 @@ class ProblemMiddleware:
         if _is_too_large(request):
             limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
             return problem_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request may have {limit} bytes at most.")
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            # Django would take the body for empty. Our web server hands chunked bodies over whole, with their length.
+            return problem_response(HTTPStatus.LENGTH_REQUIRED, "Send Content-Length: this server reads no chunks.")
         response = self.get_response(request)
         if response.status_code < HTTPStatus.BAD_REQUEST or not _is_page(response) or _wants_pages(request):
             return response
@@ -115,14 +118,13 @@ class ProblemMiddleware:
 
 
 def problem_response(status: int, detail: str) -> HttpResponse:
-    return HttpResponse(json.dumps(problem(status, detail)), status=status, content_type=CONTENT_TYPE)
+    body = json.dumps(problem(status, detail)).encode()
+    # With a length, the connection can be kept. CommonMiddleware does not see answers that are made outside of it.
+    return HttpResponse(body, status=status, content_type=CONTENT_TYPE, headers={"Content-Length": str(len(body))})
 
 
 def _is_too_large(request: HttpRequest) -> bool:
-    """Whether the body exceeds Django's limit. REST framework's parsers do not check it.
-
-    A body without Content-Length (chunked) is never read: Django's WSGI handler takes it for empty.
-    """
+    """Whether the body exceeds Django's limit. REST framework's parsers do not check it."""
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     length = request.headers.get("Content-Length", "")
     return limit is not None and length.isdecimal() and int(length) > limit
