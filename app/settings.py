@@ -174,16 +174,17 @@ SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=API.access_token_minutes),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=API.refresh_token_days),
     "ROTATE_REFRESH_TOKENS": True,
-    "BLACKLIST_AFTER_ROTATION": True,
     # A new password makes all earlier tokens void.
     "CHECK_REVOKE_TOKEN": True,
+    "TOKEN_OBTAIN_SERIALIZER": "app.api.tokens.LoginSerializer",
     "TOKEN_REFRESH_SERIALIZER": "app.api.tokens.RefreshSerializer",
+    "TOKEN_BLACKLIST_SERIALIZER": "app.api.tokens.LogoutSerializer",
 }
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework_simplejwt.authentication.JWTAuthentication",
-        "rest_framework.authentication.TokenAuthentication",
+        "app.api.lasting_tokens.LastingTokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
