@@ -145,6 +145,8 @@ if SERVICE.is_production:
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if SERVICE.trust_proxy_headers:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# `app/api/client_address.py` reads it.
+TRUSTED_PROXIES = SERVICE.proxies
 
 # Pages load everything from this service, and none has an inline script. REST framework's pages have inline styles.
 CONTENT_SECURITY_POLICY = {
@@ -162,12 +164,14 @@ CORS_ALLOWED_ORIGINS = list(API.cors_allowed_origins)
 CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
 CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Location", "Retry-After"]
 
-#: Requests in a minute; 0 means no limit. `app/api/throttling.py` says how requests are counted.
+#: Requests in a minute (failed logins of an account: in 15); 0 means no limit. `app/api/throttling.py` says how they
+#: are counted.
 THROTTLES = {
     "user": API.user_per_minute,
     "anonymous": API.anonymous_per_minute,
     "orders": API.orders_per_minute,
     "logins": API.logins_per_minute,
+    "failed logins": API.failed_logins_per_account,
 }
 
 SIMPLE_JWT = {
@@ -191,8 +195,6 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PARSER_CLASSES": ["app.api.parsers.BoundedJSONParser"],
     "DEFAULT_THROTTLE_CLASSES": ["app.api.throttling.SharedThrottle"],
-    # Without a proxy of ours, any client can write X-Forwarded-For, so only the address of the connection counts.
-    "NUM_PROXIES": 1 if SERVICE.trust_proxy_headers else 0,
     "EXCEPTION_HANDLER": "app.api.problems.describe_exception",
     "DEFAULT_SCHEMA_CLASS": "app.api.schema.ServiceSchema",
 }
@@ -230,6 +232,8 @@ LOGGING = logs.configure(as_json=SERVICE.is_production, level=SERVICE.log_level)
 # One line for each request, when it is answered. A request id from outside is kept: it joins the logs of services.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
+# `app/api/client_address.py` logs the address that counts. django-structlog would believe any X-Forwarded-For.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from settings import PROJECT_ROOT, connections
 from settings.base import EnvSettings
 from settings.errors import SettingsError, did_you_mean
 from settings.masking import SecretUrl
+from settings.proxies import Proxies, read_proxies
 from settings.secret_key import kept_key, require_strong
 from settings.variables import CommaList, DefaultText, OriginList, Seconds, Unit
 
@@ -122,6 +123,10 @@ class ServiceSettings(EnvSettings):
     """Whether `X-Forwarded-Proto: https` is believed. Set this only behind a proxy that always sets the header: without
     one, any client can forge it."""
 
+    trusted_proxies: Annotated[CommaList, DefaultText("1 with TRUST_PROXY_HEADERS, otherwise 0")] = ()
+    """Proxies in front whose `X-Forwarded-For` is believed: how many stand in a row, as in `2`, or their networks, as
+    in `10.0.0.0/8, 2001:db8::/32`. Networks are safer where a proxy can be gone past. See docs/behind-a-proxy.md."""
+
     @property
     def is_production(self) -> bool:
         """Whether ENVIRONMENT is `production`."""
@@ -131,6 +136,13 @@ class ServiceSettings(EnvSettings):
     def relayed_queues(self) -> tuple[str, ...]:
         """Every queue that the relay publishes to."""
         return (*self.queues, *self.outbox_foreign_queues)
+
+    @property
+    def proxies(self) -> Proxies:
+        """How many proxies stand in front, or their networks."""
+        if not self.trusted_proxies:
+            return int(self.trust_proxy_headers)
+        return read_proxies(self.trusted_proxies)
 
     @property
     def databases(self) -> dict[str, dict[str, Any]]:
@@ -235,6 +247,12 @@ class ServiceSettings(EnvSettings):
         if address is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(address)[1]):
             raise ValueError("is not an e-mail address: write name@example.com.")
         return address
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        read_proxies(texts)
+        return texts
 
     @field_validator("time_zone")
     @classmethod

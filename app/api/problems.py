@@ -16,7 +16,14 @@ from typing import Any
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.exceptions import (
+    AuthenticationFailed,
+    ErrorDetail,
+    NotAuthenticated,
+    PermissionDenied,
+    Throttled,
+    ValidationError,
+)
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
@@ -48,6 +55,8 @@ def problem(status: int, detail: str, *, code: str | None = None, **members: Any
 
 def describe_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST framework's EXCEPTION_HANDLER: answer its own errors with a problem; leave all others to Django."""
+    if isinstance(error, NotAuthenticated | AuthenticationFailed | PermissionDenied):
+        error = _count_refusal(error, context)
     response = exception_handler(error, context)
     if response is None:
         return None
@@ -65,6 +74,16 @@ def describe_exception(error: Exception, context: dict[str, Any]) -> Response | 
     if renderer is None or renderer.format == "json":
         response.content_type = CONTENT_TYPE
     return response
+
+
+def _count_refusal(error: Exception, context: dict[str, Any]) -> Exception:
+    from app.api.throttling import refuse_too_many  # which REST framework loads with its views, as it does this file
+
+    try:
+        refuse_too_many(context["request"], context["view"])
+    except Throttled as too_many:
+        return too_many
+    return error
 
 
 def _flatten(detail: Any, path: Path = ()) -> Iterator[tuple[Path, ErrorDetail]]:
