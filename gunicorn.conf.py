@@ -30,6 +30,7 @@ def post_worker_init(worker: Worker) -> None:
 bind = web.bind
 worker_class = BufferingWorker
 BufferingWorker.receive_seconds = web.receive_seconds
+BufferingWorker.path_prefix = SERVICE.script_name
 BufferingWorker.max_body = DATA_UPLOAD_MAX_MEMORY_SIZE or sys.maxsize
 # SQLite has one write lock, and a writer that waits for it sleeps in growing steps: one process is faster than several.
 workers = 1 if connections.is_sqlite(SERVICE.databases["default"]) else web.processes

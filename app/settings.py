@@ -114,13 +114,16 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "app.telemetry.reporting.NoURLs"
 
 DATABASES = SERVICE.databases
+# Of web's statements; `app/wsgi.py` sets it.
+STATEMENT_SECONDS = SERVICE.database_statement_timeout
 CACHES = SERVICE.caches
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = SERVICE.time_zone
 USE_TZ = True
 
-STATIC_URL = "static/"
+STATIC_URL = f"{SERVICE.script_name}/static/"
+FORCE_SCRIPT_NAME = SERVICE.script_name or None
 STATIC_ROOT = PROJECT_ROOT / "staticfiles"
 if not DEBUG:
     STORAGES = {

@@ -6,7 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 import django
+from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponseBase
 from django.http.request import RawPostDataException
 
@@ -40,5 +43,15 @@ class AtomicWritesHandler(WSGIHandler):
 
         return view_by_method
 
+
+def limit_statements(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    """Have PostgreSQL end a statement that takes too long for a request. Workers and the relay have no such limit."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, false)", [f"{settings.STATEMENT_SECONDS}s"])
+
+
+if settings.STATEMENT_SECONDS:
+    connection_created.connect(limit_statements)
 
 application = AtomicWritesHandler()

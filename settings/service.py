@@ -90,6 +90,11 @@ class ServiceSettings(EnvSettings):
     """The most PostgreSQL connections of one process, shared by its threads. 0: no pool; each thread keeps a connection
     of its own."""
 
+    database_statement_timeout: Annotated[Seconds, Field(ge=0)] = 10
+    """How long PostgreSQL may work on one statement of a web process; it is then ended, and the request is answered
+    with 503. 0: no limit. A pooler that shares connections between transactions (PgBouncer) would pass the limit on to
+    workers: use 0 there, and `ALTER ROLE ... SET statement_timeout` for a role of web's own."""
+
     email_url: SecretUrl = SecretUrl("consolemail://")
     """How e-mail leaves: `smtp://host:25`, `smtp+tls://user:password@host:587` (STARTTLS),
     `smtp+ssl://user:password@host:465`, `filemail:///var/mail`, or `consolemail://` for the log."""
@@ -118,6 +123,10 @@ class ServiceSettings(EnvSettings):
         BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
     ] = "INFO"
     """The lowest level that is logged."""
+
+    script_name: str = ""
+    """Path below which a proxy serves the service, as in `/shop`. Every address and the static files get it. Whether
+    the proxy passes the path on or takes it off does not matter. `/health/live` answers with and without it."""
 
     trust_proxy_headers: bool = False
     """Whether `X-Forwarded-Proto: https` is believed. Set this only behind a proxy that always sets the header: without
@@ -247,6 +256,13 @@ class ServiceSettings(EnvSettings):
         if address is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(address)[1]):
             raise ValueError("is not an e-mail address: write name@example.com.")
         return address
+
+    @field_validator("script_name")
+    @classmethod
+    def _path(cls, path: str) -> str:
+        if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path.rstrip("/")):
+            raise ValueError("is not a path: write it with a slash before it, as in /shop.")
+        return path.rstrip("/")
 
     @field_validator("trusted_proxies")
     @classmethod

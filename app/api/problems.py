@@ -40,6 +40,12 @@ DETAILS = {
     503: "The database does not answer at the moment. Nothing was changed; send the same request again later.",
 }
 
+#: PostgreSQL has ended a statement (DATABASE_STATEMENT_TIMEOUT).
+TIMED_OUT = "A statement of this request took too long and was ended. Nothing was changed; ask for less."
+
+#: PostgreSQL's code of it.
+QUERY_CANCELED = "57014"
+
 #: When a client may come back after a 503.
 RETRY_AFTER_SECONDS = 5
 
@@ -131,9 +137,13 @@ class ProblemMiddleware:
         """Answer 503 when the database fails: it is down, being restarted, or locked for too long."""
         if not isinstance(error, OperationalError | InterfaceError) or _wants_pages(request):
             return None
-        response = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, DETAILS[503])
+        response = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, TIMED_OUT if _timed_out(error) else DETAILS[503])
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
+
+
+def _timed_out(error: Exception) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) == QUERY_CANCELED
 
 
 def problem_response(status: int, detail: str) -> HttpResponse:
