@@ -1,15 +1,13 @@
 """gunicorn reads this file by itself: the command is `gunicorn app.wsgi`, in this directory."""
 
-import json
 import signal
-import socket
 import sys
 from pathlib import Path
 
-from gunicorn import util
 from gunicorn.workers.base import Worker
 
-from app.settings import LOGGING, SERVICE
+from app.settings import DATA_UPLOAD_MAX_MEMORY_SIZE, LOGGING, SERVICE
+from app.web_server import BufferingWorker
 from settings import connections
 from settings.base import load
 from settings.errors import SettingsError
@@ -21,35 +19,24 @@ except SettingsError as error:
     sys.exit(str(error))
 
 
-def write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
-    """Answer a request that gunicorn refuses (malformed, too long) with a problem, as `app/api/problems.py` does."""
-    code = reason.lower().replace(" ", "_")
-    problem = {"type": "about:blank", "title": reason, "status": status, "code": code, "detail": message or reason}
-    body = json.dumps(problem)
-    headers = ["Connection: close", "Content-Type: application/problem+json", f"Content-Length: {len(body)}"]
-    head = "\r\n".join([f"HTTP/1.1 {status} {reason}", *headers, "", ""])
-    util.write_nonblock(client, (head + body).encode("latin-1"))
-
-
-util.write_error = write_problem  # gunicorn has no setting for it
-
-
 def post_worker_init(worker: Worker) -> None:
     """Make a worker ignore Ctrl-C, so that it ends only when the master tells it to.
 
-    A terminal sends Ctrl-C to both, and the worker would get two signals. The second handler may need a lock that the
-    first one holds (gthread.py, `handle_quit`): the worker would hang until the master kills it.
+    A terminal sends Ctrl-C to both, and the worker would leave requests unanswered.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 bind = web.bind
-worker_class = "gthread"
+worker_class = BufferingWorker
+BufferingWorker.receive_seconds = web.receive_seconds
+BufferingWorker.path_prefix = SERVICE.script_name
+BufferingWorker.max_body = DATA_UPLOAD_MAX_MEMORY_SIZE or sys.maxsize
 # SQLite has one write lock, and a writer that waits for it sleeps in growing steps: one process is faster than several.
 workers = 1 if connections.is_sqlite(SERVICE.databases["default"]) else web.processes
 threads = web.threads
-# The most that gunicorn allows: filters and cursors are part of the address.
-limit_request_line = 8190
+worker_connections = web.connections
+keepalive = web.keep_alive_seconds
 graceful_timeout = web.graceful_stop_seconds
 
 # The application is loaded before the workers are forked. So a mistake in the settings ends the server with a message.

@@ -114,13 +114,16 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "app.telemetry.reporting.NoURLs"
 
 DATABASES = SERVICE.databases
+# Of web's statements; `app/wsgi.py` sets it.
+STATEMENT_SECONDS = SERVICE.database_statement_timeout
 CACHES = SERVICE.caches
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = SERVICE.time_zone
 USE_TZ = True
 
-STATIC_URL = "static/"
+STATIC_URL = f"{SERVICE.script_name}/static/"
+FORCE_SCRIPT_NAME = SERVICE.script_name or None
 STATIC_ROOT = PROJECT_ROOT / "staticfiles"
 if not DEBUG:
     STORAGES = {
@@ -145,6 +148,8 @@ if SERVICE.is_production:
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if SERVICE.trust_proxy_headers:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# `app/api/client_address.py` reads it.
+TRUSTED_PROXIES = SERVICE.proxies
 
 # Pages load everything from this service, and none has an inline script. REST framework's pages have inline styles.
 CONTENT_SECURITY_POLICY = {
@@ -162,36 +167,37 @@ CORS_ALLOWED_ORIGINS = list(API.cors_allowed_origins)
 CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key"]
 CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Location", "Retry-After"]
 
-#: Requests in a minute; 0 means no limit. `app/api/throttling.py` says how requests are counted.
+#: Requests in a minute (failed logins of an account: in 15); 0 means no limit. `app/api/throttling.py` says how they
+#: are counted.
 THROTTLES = {
     "user": API.user_per_minute,
     "anonymous": API.anonymous_per_minute,
     "orders": API.orders_per_minute,
     "logins": API.logins_per_minute,
+    "failed logins": API.failed_logins_per_account,
 }
 
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=API.access_token_minutes),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=API.refresh_token_days),
     "ROTATE_REFRESH_TOKENS": True,
-    "BLACKLIST_AFTER_ROTATION": True,
     # A new password makes all earlier tokens void.
     "CHECK_REVOKE_TOKEN": True,
+    "TOKEN_OBTAIN_SERIALIZER": "app.api.tokens.LoginSerializer",
     "TOKEN_REFRESH_SERIALIZER": "app.api.tokens.RefreshSerializer",
+    "TOKEN_BLACKLIST_SERIALIZER": "app.api.tokens.LogoutSerializer",
 }
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework_simplejwt.authentication.JWTAuthentication",
-        "app.api.tokens.TokenAuthentication",
+        "app.api.lasting_tokens.LastingTokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PARSER_CLASSES": ["app.api.parsers.BoundedJSONParser"],
     "DEFAULT_THROTTLE_CLASSES": ["app.api.throttling.SharedThrottle"],
-    # Without a proxy of ours, any client can write X-Forwarded-For, so only the address of the connection counts.
-    "NUM_PROXIES": 1 if SERVICE.trust_proxy_headers else 0,
     "EXCEPTION_HANDLER": "app.api.problems.describe_exception",
     "DEFAULT_SCHEMA_CLASS": "app.api.schema.ServiceSchema",
 }
@@ -233,7 +239,7 @@ LOGGING = logs.configure(as_json=SERVICE.is_production, level=SERVICE.log_level)
 # One line for each request, when it is answered. A request id from outside is kept: it joins the logs of services.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
-# Its own way to the address believes any client's X-Forwarded-For, and takes long: see app/telemetry/log_context.py.
+# `app/api/client_address.py` logs the address that counts. django-structlog would believe any X-Forwarded-For.
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 
 # --- Metrics ----------------------------------------------------------------------------------------------------------

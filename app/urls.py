@@ -1,10 +1,12 @@
 """Every address of the service."""
 
 from django.contrib import admin
+from django.db.transaction import non_atomic_requests
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework_simplejwt.views import TokenBlacklistView, TokenObtainPairView, TokenRefreshView
 
+from app.api.lasting_token_view import LastingTokenView
 from app.home import home
 
 urlpatterns = [
@@ -15,7 +17,9 @@ urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("auth/jwt/", TokenObtainPairView.as_view(), name="jwt"),
-    path("auth/jwt/refresh/", TokenRefreshView.as_view(), name="jwt-refresh"),
+    # A refused token ends its login, although the answer is an error.
+    path("auth/jwt/refresh/", non_atomic_requests(TokenRefreshView.as_view()), name="jwt-refresh"),
     path("auth/jwt/revoke/", TokenBlacklistView.as_view(), name="jwt-revoke"),
+    path("auth/token/", LastingTokenView.as_view(), name="auth-token"),
     path("auth/", include("rest_framework.urls")),
 ]

@@ -71,13 +71,27 @@ class OrderFilter(filters.FilterSet):
         fields: list[str] = []
 
 
+#: Each word is looked for in three columns of every product.
+MAX_WORDS = 8
+
+
+def validate_words(text: str) -> None:
+    if len(text.split()) > MAX_WORDS:
+        raise forms.ValidationError(f"More than {MAX_WORDS} words: leave some out.", code="max_words")
+
+
 def _price(lookup: str) -> filters.NumberFilter:
     """Bounded as prices are, so that a number with a million digits is refused at once."""
     return filters.NumberFilter(field_name="price", lookup_expr=lookup, min_value=0, max_digits=10, decimal_places=2)
 
 
 class ProductFilter(filters.FilterSet):
-    search = filters.CharFilter(method="search_words", max_length=200, help_text="Words in SKU, name or description.")
+    search = filters.CharFilter(
+        method="search_words",
+        max_length=200,
+        validators=[validate_words],
+        help_text=f"Up to {MAX_WORDS} words in SKU, name or description.",
+    )
     price_min = _price("gte")
     price_max = _price("lte")
     active = YesNoFilter(help_text="Whether the product is sold. Only staff see products that are not.")

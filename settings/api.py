@@ -29,6 +29,10 @@ class ApiSettings(EnvSettings):
     logins_per_minute: PerMinute = 10
     """How often an IP address may try a password in a minute, on all login pages together."""
 
+    failed_logins_per_account: Annotated[int, Field(ge=0), Unit("attempts")] = 20
+    """How often a wrong password may be given for one account in 15 minutes, from all addresses together. After that,
+    each address may try once a minute: guessing is slow, and the customer can still log in."""
+
     cors_allowed_origins: OriginList = ()
     """Origins whose scripts may use the API from a browser, with their scheme: `https://shop.example.com`.
     If unset, no origin may."""

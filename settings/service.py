@@ -11,6 +11,7 @@ from settings import PROJECT_ROOT, connections
 from settings.base import EnvSettings
 from settings.errors import SettingsError, did_you_mean
 from settings.masking import SecretUrl
+from settings.proxies import Proxies, read_proxies
 from settings.secret_key import kept_key, require_strong
 from settings.variables import CommaList, DefaultText, OriginList, Seconds, Unit
 
@@ -89,6 +90,11 @@ class ServiceSettings(EnvSettings):
     """The most PostgreSQL connections of one process, shared by its threads. 0: no pool; each thread keeps a connection
     of its own."""
 
+    database_statement_timeout: Annotated[Seconds, Field(ge=0)] = 10
+    """How long PostgreSQL may work on one statement of a web process; it is then ended, and the request is answered
+    with 503. 0: no limit. A pooler that shares connections between transactions (PgBouncer) would pass the limit on to
+    workers: use 0 there, and `ALTER ROLE ... SET statement_timeout` for a role of web's own."""
+
     email_url: SecretUrl = SecretUrl("consolemail://")
     """How e-mail leaves: `smtp://host:25`, `smtp+tls://user:password@host:587` (STARTTLS),
     `smtp+ssl://user:password@host:465`, `filemail:///var/mail`, or `consolemail://` for the log."""
@@ -125,9 +131,17 @@ class ServiceSettings(EnvSettings):
     ] = "INFO"
     """The lowest level that is logged."""
 
+    script_name: str = ""
+    """Path below which a proxy serves the service, as in `/shop`. Every address and the static files get it. Whether
+    the proxy passes the path on or takes it off does not matter. `/health/live` answers with and without it."""
+
     trust_proxy_headers: bool = False
     """Whether `X-Forwarded-Proto: https` is believed. Set this only behind a proxy that always sets the header: without
     one, any client can forge it."""
+
+    trusted_proxies: Annotated[CommaList, DefaultText("1 with TRUST_PROXY_HEADERS, otherwise 0")] = ()
+    """Proxies in front whose `X-Forwarded-For` is believed: how many stand in a row, as in `2`, or their networks, as
+    in `10.0.0.0/8, 2001:db8::/32`. Networks are safer where a proxy can be gone past. See docs/behind-a-proxy.md."""
 
     @property
     def is_production(self) -> bool:
@@ -138,6 +152,13 @@ class ServiceSettings(EnvSettings):
     def relayed_queues(self) -> tuple[str, ...]:
         """Every queue that the relay publishes to."""
         return (*self.queues, *self.outbox_foreign_queues)
+
+    @property
+    def proxies(self) -> Proxies:
+        """How many proxies stand in front, or their networks."""
+        if not self.trusted_proxies:
+            return int(self.trust_proxy_headers)
+        return read_proxies(self.trusted_proxies)
 
     @property
     def databases(self) -> dict[str, dict[str, Any]]:
@@ -249,6 +270,19 @@ class ServiceSettings(EnvSettings):
         if address is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(address)[1]):
             raise ValueError("is not an e-mail address: write name@example.com.")
         return address
+
+    @field_validator("script_name")
+    @classmethod
+    def _path(cls, path: str) -> str:
+        if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path.rstrip("/")):
+            raise ValueError("is not a path: write it with a slash before it, as in /shop.")
+        return path.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        read_proxies(texts)
+        return texts
 
     @field_validator("time_zone")
     @classmethod

@@ -24,5 +24,15 @@ class WebSettings(EnvSettings):
     threads: Count = 8
     """Requests that one process answers at a time."""
 
+    connections: Count = 500
+    """Connections that one process keeps open at a time, idle and slow ones included. Each is an open file; when all
+    are in use, new ones wait."""
+
+    receive_seconds: Count = 10
+    """How long a request, head and body, may take to arrive. A slower one is answered with 408."""
+
+    keep_alive_seconds: Count = 75
+    """How long an idle connection is kept for the next request: longer than the proxy in front keeps it."""
+
     graceful_stop_seconds: Count = 30
     """How long running requests may take to finish after the server was told to stop."""

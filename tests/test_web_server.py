@@ -80,7 +80,16 @@ def test_requests_are_logged_and_health_checks_are_not(gunicorn: Gunicorn) -> No
 
 @pytest.mark.parametrize(
     ("request_line", "status"),
-    [(b"GET /products/?search=" + b"x" * 9000 + b" HTTP/1.1", 414), (b"NONSENSE", 400)],
+    [
+        (b"GET /products/?search=" + b"x" * 9000 + b" HTTP/1.1", 414),
+        (b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 70_000, 431),
+        (b"NONSENSE", 400),
+        (b"POST /orders/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5", 400),
+        (b"POST /orders/ HTTP/1.0\r\nTransfer-Encoding: chunked", 400),
+        (b"POST /orders/ HTTP/1.1\r\nTransfer-Encoding: gzip, chunked", 501),
+        (b"POST /orders/ HTTP/1.1\r\nContent-Length: 5, 6", 400),
+        (b"POST /orders/ HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5000000", 413),
+    ],
 )
 def test_what_never_reaches_django_is_answered_with_a_problem_too(
     gunicorn: Gunicorn, request_line: bytes, status: int

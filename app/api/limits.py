@@ -1,21 +1,15 @@
-"""Applies the limits of `app/api/throttling.py` outside of the request's transaction."""
+"""Applies the limits of `app/api/throttling.py` and `app/api/logins.py` outside of the request's transaction."""
 
 import logging
 from collections.abc import Callable
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
-from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
 
-from app.api.problems import problem_response
-from app.api.throttling import count, report
+from app.api.logins import is_login, note_outcome, refuse_login
+from app.api.throttling import report
 
 logger = logging.getLogger(__name__)
-
-#: Addresses at which passwords can be tried.
-LOGIN_ADDRESSES = frozenset({"/auth/login/", "/auth/token/", "/auth/jwt/", "/admin/login/"})
 
 
 class ThrottleMiddleware:
@@ -25,26 +19,16 @@ class ThrottleMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.method == "POST" and request.path_info in LOGIN_ADDRESSES and (refusal := _refuse_login(request)):
+        tries_password = is_login(request)
+        if tries_password and (refusal := refuse_login(request)):
             return refusal
         response = self.get_response(request)
         try:
+            if tries_password:
+                note_outcome(request, response)
             for key, limit in getattr(request, "to_report", ()):
                 report(key, limit)
         except DatabaseError as error:
             # The request has been committed. A failed count must not lose its answer.
             logger.warning("A request was not counted: %s", error)
         return response
-
-
-def _refuse_login(request: HttpRequest) -> HttpResponse | None:
-    limit = settings.THROTTLES["logins"]
-    if not limit:
-        return None
-    hits, seconds_left = count(f"logins {BaseThrottle().get_ident(Request(request))}")
-    if hits <= limit:
-        return None
-    wait = max(seconds_left, 1)
-    response = problem_response(429, f"Too many logins from your address. Try again in {wait} seconds.")
-    response["Retry-After"] = str(wait)
-    return response

@@ -16,7 +16,14 @@ from typing import Any
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.exceptions import (
+    AuthenticationFailed,
+    ErrorDetail,
+    NotAuthenticated,
+    PermissionDenied,
+    Throttled,
+    ValidationError,
+)
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
@@ -33,6 +40,12 @@ DETAILS = {
     503: "The database does not answer at the moment. Nothing was changed; send the same request again later.",
 }
 
+#: PostgreSQL has ended a statement (DATABASE_STATEMENT_TIMEOUT).
+TIMED_OUT = "A statement of this request took too long and was ended. Nothing was changed; ask for less."
+
+#: PostgreSQL's code of it.
+QUERY_CANCELED = "57014"
+
 #: When a client may come back after a 503.
 RETRY_AFTER_SECONDS = 5
 
@@ -48,6 +61,8 @@ def problem(status: int, detail: str, *, code: str | None = None, **members: Any
 
 def describe_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST framework's EXCEPTION_HANDLER: answer its own errors with a problem; leave all others to Django."""
+    if isinstance(error, NotAuthenticated | AuthenticationFailed | PermissionDenied):
+        error = _count_refusal(error, context)
     response = exception_handler(error, context)
     if response is None:
         return None
@@ -65,6 +80,16 @@ def describe_exception(error: Exception, context: dict[str, Any]) -> Response | 
     if renderer is None or renderer.format == "json":
         response.content_type = CONTENT_TYPE
     return response
+
+
+def _count_refusal(error: Exception, context: dict[str, Any]) -> Exception:
+    from app.api.throttling import refuse_too_many  # which REST framework loads with its views, as it does this file
+
+    try:
+        refuse_too_many(context["request"], context["view"])
+    except Throttled as too_many:
+        return too_many
+    return error
 
 
 def _flatten(detail: Any, path: Path = ()) -> Iterator[tuple[Path, ErrorDetail]]:
@@ -96,6 +121,9 @@ class ProblemMiddleware:
         if _is_too_large(request):
             limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
             return problem_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A request may have {limit} bytes at most.")
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            # Django would take the body for empty. Our web server hands chunked bodies over whole, with their length.
+            return problem_response(HTTPStatus.LENGTH_REQUIRED, "Send Content-Length: this server reads no chunks.")
         response = self.get_response(request)
         if response.status_code < HTTPStatus.BAD_REQUEST or not _is_page(response) or _wants_pages(request):
             return response
@@ -109,20 +137,23 @@ class ProblemMiddleware:
         """Answer 503 when the database fails: it is down, being restarted, or locked for too long."""
         if not isinstance(error, OperationalError | InterfaceError) or _wants_pages(request):
             return None
-        response = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, DETAILS[503])
+        response = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, TIMED_OUT if _timed_out(error) else DETAILS[503])
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
 
 
+def _timed_out(error: Exception) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) == QUERY_CANCELED
+
+
 def problem_response(status: int, detail: str) -> HttpResponse:
-    return HttpResponse(json.dumps(problem(status, detail)), status=status, content_type=CONTENT_TYPE)
+    body = json.dumps(problem(status, detail)).encode()
+    # With a length, the connection can be kept. CommonMiddleware does not see answers that are made outside of it.
+    return HttpResponse(body, status=status, content_type=CONTENT_TYPE, headers={"Content-Length": str(len(body))})
 
 
 def _is_too_large(request: HttpRequest) -> bool:
-    """Whether the body exceeds Django's limit. REST framework's parsers do not check it.
-
-    A body without Content-Length (chunked) is never read: Django's WSGI handler takes it for empty.
-    """
+    """Whether the body exceeds Django's limit. REST framework's parsers do not check it."""
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     length = request.headers.get("Content-Length", "")
     return limit is not None and length.isdecimal() and int(length) > limit

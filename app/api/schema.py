@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from drf_spectacular.contrib.rest_framework_simplejwt import TokenObtainPairSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
@@ -54,12 +55,22 @@ class ProblemSerializer(serializers.Serializer):
     errors = ProblemErrorSerializer(many=True, required=False, help_text="One by one.")  # type: ignore[assignment]
 
 
+class LoginExtension(TokenObtainPairSerializerExtension):  # type: ignore[no-untyped-call]
+    """What drf-spectacular knows of simplejwt's serializer holds for ours."""
+
+    target_class = "app.api.tokens.LoginSerializer"
+
+    def get_name(self, auto_schema: Any, direction: Literal["request", "response"]) -> str:
+        return "TokenObtainPair"
+
+
 #: Summaries of views that are not ours.
 SUMMARIES = {
     "/auth/jwt/": "Log in: get an access and a refresh token",
     "/auth/jwt/refresh/": "Get new tokens for a refresh token, which is good once",
     "/auth/jwt/revoke/": "Log out: make a refresh token void",
     "/auth/token/": "Get a token that does not expire",
+    "DELETE /auth/token/": "End the token that the request is made with",
 }
 
 #: When each status is answered.
@@ -122,7 +133,9 @@ class ServiceSchema(AutoSchema):
         return parameters
 
     def get_summary(self) -> str | None:
-        summary: str | None = SUMMARIES.get(self.path) or super().get_summary()
+        summary: str | None = (
+            SUMMARIES.get(f"{self.method} {self.path}") or SUMMARIES.get(self.path) or super().get_summary()
+        )
         return summary
 
     def get_auth(self) -> Any:

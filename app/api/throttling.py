@@ -5,8 +5,9 @@ although refused requests must be counted. A count before the request would hold
 lock, as long as the request takes. And two requests at once overwrite each other's count. Here a request *looks* with
 one indexed SELECT, and is *counted* by one statement after its transaction has ended:
 
-    login           counted before it is let in, by IP address: exact
+    login           counted before it is let in, by IP address: exact; failed ones by account too (logins.py)
     POST /orders/   looked up, counted afterwards: requests answered at the same moment may exceed the limit
+    401, 403        the same: REST framework refuses them before it asks for the limits, so `describe_exception` asks
     anything else   the same, but every process reports ten requests at once: a write for one request in ten
 """
 
@@ -17,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
+
+from app.api.client_address import client_group
 
 if TYPE_CHECKING:  # it is rest_framework.views that imports this file
     from rest_framework.views import APIView
@@ -45,11 +49,11 @@ _unreported_lock = Lock()
 MAX_UNREPORTED = 10_000
 
 
-def count(key: str, hits: int = 1) -> tuple[int, int]:
+def count(key: str, hits: int = 1, *, period_seconds: int = PERIOD_SECONDS) -> tuple[int, int]:
     """Count requests; return how many there were in this period, and the seconds until it ends."""
     now = int(time.time())
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, [key, hits, now + PERIOD_SECONDS, now, now])
+        cursor.execute(_COUNT, [key, hits, now + period_seconds, now, now])
         total, ends_at = cursor.fetchone()
     return total, ends_at - now
 
@@ -90,7 +94,7 @@ class SharedThrottle(BaseThrottle):
         limit: int = settings.THROTTLES[name]
         if not limit:
             return True
-        key = f"{name} {user.pk if user.is_authenticated else self.get_ident(request)}"
+        key = f"{name} {user.pk if user.is_authenticated else client_group(request._request)}"
         hits, self.seconds_left = look(key)
         if hits >= limit:
             return False
@@ -99,6 +103,15 @@ class SharedThrottle(BaseThrottle):
 
     def wait(self) -> float:
         return max(self.seconds_left, 1)
+
+
+def refuse_too_many(request: Request, view: "APIView") -> None:
+    """Count a request that was refused before its limit was asked for. Raises Throttled if there were too many."""
+    if hasattr(request._request, "to_report"):
+        return
+    throttle = SharedThrottle()
+    if not throttle.allow_request(request, view):
+        raise Throttled(throttle.wait())
 
 
 def _to_report(request: Request) -> list[tuple[str, int]]:

@@ -4,10 +4,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from celery.signals import task_postrun
-from django.dispatch import receiver
-from django.http import HttpRequest
-from django_structlog.signals import bind_extra_request_metadata
-from rest_framework.throttling import BaseThrottle
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
 from outbox.instruments import Instrument
@@ -37,12 +33,6 @@ class LogContext(Instrument):
         own = {"message_id": str(claim.id), "task": task, "attempt": claim.attempt}
         bind_contextvars(**(context if isinstance(context, dict) else {}), **own)
         return nullcontext()
-
-
-@receiver(bind_extra_request_metadata)
-def bind_address(request: HttpRequest, **_: Any) -> None:
-    """Bind the client's address: the one for which requests are limited."""
-    bind_contextvars(ip=BaseThrottle().get_ident(request))  # type: ignore[arg-type]
 
 
 @task_postrun.connect

@@ -28,9 +28,12 @@ class ProductQuerySet(models.QuerySet["Product"]):
         return self if user.is_staff else self.on_sale()
 
     def with_words(self, text: str) -> Self:
-        """Return the products with every word of `text` in their SKU, name or description; case does not matter."""
+        """Return the products with every word of `text` in their SKU, name or description; case does not matter.
+
+        On PostgreSQL migration 0004 has made an index for words of three letters and more.
+        """
         found = self
-        for word in text.split():
+        for word in dict.fromkeys(text.split()):
             found = found.filter(Q(sku__icontains=word) | Q(name__icontains=word) | Q(description__icontains=word))
         return found
 

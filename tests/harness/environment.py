@@ -23,6 +23,7 @@ COMMON = {
     "API_ANONYMOUS_PER_MINUTE": "0",
     "API_ORDERS_PER_MINUTE": "0",
     "API_LOGINS_PER_MINUTE": "0",
+    "API_FAILED_LOGINS_PER_ACCOUNT": "0",
     # Nothing here may ever reach a real AWS account.
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",

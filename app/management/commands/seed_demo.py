@@ -8,8 +8,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from rest_framework.authtoken.models import Token
 
+from app.api.lasting_tokens import give_token
 from orders.models import Product
 
 #: sku, name, description, price, currency, stock
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--print-token", action="store_true", help="print the demo customer's API token and nothing else"
+            "--print-token", action="store_true", help="print a new API token of the demo customer and nothing else"
         )
 
     @transaction.atomic
@@ -46,9 +46,8 @@ class Command(BaseCommand):
         added = sum(_add_product(*row) for row in CATALOGUE)
         customer = _get_or_create_user("demo", email="demo@example.com", first_name="Dana")
         _get_or_create_user("admin", email="admin@example.com", is_staff=True, is_superuser=True)
-        token, _ = Token.objects.get_or_create(user=customer)
         if print_token:
-            self.stdout.write(token.key)
+            self.stdout.write(give_token(customer))
         else:
             self.stdout.write(f"Products: {added} added, {Product.objects.count()} in all.")
             self.stdout.write("Users: demo/demo (customer), admin/admin (staff).")
