@@ -28,6 +28,8 @@ RUN SECRET_KEY="$(python -c 'import secrets; print(secrets.token_urlsafe(50))')"
     python manage.py collectstatic --noinput \
  && python -m compileall -q . \
  && rm -rf var && install --directory --owner=app --group=app var
+# Without settings the image must not run as on a laptop, with DEBUG, for everybody. It says what production needs.
+ENV ENVIRONMENT=production
 # As a number, so that an orchestrator can see that it is not root.
 USER 10001:10001
 EXPOSE 8000

@@ -4,6 +4,8 @@ import signal
 import sys
 from pathlib import Path
 
+from django.db import connection
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from app.settings import DATA_UPLOAD_MAX_MEMORY_SIZE, LOGGING, SERVICE
@@ -17,6 +19,16 @@ try:
     (web,) = load(WebSettings)
 except SettingsError as error:
     sys.exit(str(error))
+
+
+def when_ready(server: Arbiter) -> None:
+    """Name users with passwords that everybody knows, before anybody is let in."""
+    from app.checks import find_trial_users  # it needs Django, which is loaded by now
+
+    if SERVICE.is_production:
+        for name in find_trial_users():
+            server.log.error("The user %r has a password that everybody knows. manage.py changepassword %s", name, name)
+        connection.close()  # the workers make their own
 
 
 def post_worker_init(worker: Worker) -> None:

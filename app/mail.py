@@ -1,6 +1,9 @@
 """How e-mail leaves: over connections to the mail server that are kept, and which of its answers are final.
 
 A new connection costs three round trips; TLS and a login make it eight or more. A message itself costs four.
+
+A verdict on this message or its recipient is final. A server that refuses our login, our greeting or our sender has said
+no to us: the e-mail waits, as for a server that is down, until somebody has put that right.
 """
 
 import os
@@ -8,7 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from smtplib import SMTP, SMTP_SSL, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+from smtplib import SMTP, SMTP_SSL, SMTPDataError, SMTPException, SMTPRecipientsRefused
 from typing import Any
 
 from django.conf import settings
@@ -18,15 +21,23 @@ from django.core.mail.backends.smtp import EmailBackend
 #: SMTP reply codes from this one on mean: do not try again (RFC 5321, 4.2.1).
 SMTP_PERMANENT = 500
 
+#: They say that a login is missing, too weak, wrong or not encrypted (RFC 4954, 6), to whichever command.
+ABOUT_THE_LOGIN = frozenset({530, 534, 535, 538})
+
 #: A connection that has waited so long for its next message is closed. Some servers close theirs after as little.
 IDLE_SECONDS = 10.0
 
 
 def is_refused_for_good(error: BaseException) -> bool:
     """Whether the mail server answered 5xx to the message or to every recipient."""
-    if isinstance(error, SMTPRecipientsRefused):
-        return all(code >= SMTP_PERMANENT for code, _ in error.recipients.values())
-    return isinstance(error, SMTPResponseException) and error.smtp_code >= SMTP_PERMANENT
+    match error:
+        case SMTPRecipientsRefused():
+            codes = [code for code, _ in error.recipients.values()]
+        case SMTPDataError():
+            codes = [error.smtp_code]
+        case _:
+            return False
+    return all(code >= SMTP_PERMANENT and code not in ABOUT_THE_LOGIN for code in codes)
 
 
 # --- Connections that are kept ----------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from django.views.decorators.http import require_POST, require_safe
 from console.live import Live
 from outbox import ledger
 
-#: Who may replay, pause and resume.
-MAY_REPLAY = "outbox.change_message"
+#: Who may look, and who may replay, pause and resume. Both also have to be of the staff.
+MAY_LOOK, MAY_REPLAY = "outbox.view_message", "outbox.change_message"
 
 #: How long a page that is opened waits to know how the broker is; an update does not wait.
 BROKER_SECONDS = 1.0
@@ -33,13 +33,18 @@ def staff_only(view: View) -> View:
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
-        if request.user.is_active and request.user.is_staff:
+        if may_look(request):
             return view(request, *args, **kwargs)
         if request.user.is_authenticated:
-            return refuse(request, "The console is for staff.")
+            return refuse(request, "The console is for staff who may view messages (the group operator, for example).")
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
 
     return never_cache(guarded)
+
+
+def may_look(request: HttpRequest) -> bool:
+    user = request.user
+    return user.is_active and user.is_staff and (user.has_perm(MAY_LOOK) or user.has_perm(MAY_REPLAY))
 
 
 def refuse(request: HttpRequest, reason: str) -> HttpResponse:
@@ -61,7 +66,7 @@ def console(request: HttpRequest) -> HttpResponse:
 @never_cache
 def updates(request: HttpRequest) -> HttpResponse:
     """The part of the page that changes. 401 if whoever looks at it is no longer logged in."""
-    if not (request.user.is_active and request.user.is_staff):
+    if not may_look(request):
         return HttpResponse(status=401)
     return HttpResponse(LIVE.render(can_replay=request.user.has_perm(MAY_REPLAY)))
 

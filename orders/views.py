@@ -8,7 +8,7 @@ from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException
 from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
-from rest_framework.permissions import SAFE_METHODS, IsAdminUser, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -23,7 +23,7 @@ from orders.filters import OrderFilter, ProductFilter
 from orders.idempotency import IdempotentCreateMixin
 from orders.models import Order, OrderEvent, OrderQuerySet, Product
 from orders.pagination import KeysetPages
-from orders.permissions import StaffWrite
+from orders.permissions import CatalogueRights, ChangesOrders, OrderRights
 from orders.serializers import (
     CancellationSerializer,
     NoteSerializer,
@@ -34,6 +34,9 @@ from orders.serializers import (
     StockChangeSerializer,
 )
 from orders.tasks import send_order_confirmation_email
+
+#: For what staff do with an order.
+CHANGES_ORDERS = [IsAuthenticated, ChangesOrders]
 
 
 class CustomerRequest(Request):
@@ -67,10 +70,10 @@ class ShopViewSet(GenericViewSet):
 
 @describe_products
 class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
-    """Products on sale. Staff also see archived products, and may change products."""
+    """Products on sale. Staff with the right also see archived products, and change products."""
 
     serializer_class = ProductSerializer
-    permission_classes = [StaffWrite]
+    permission_classes = [CatalogueRights]
     filterset_class = ProductFilter
     lookup_field = "sku"
     lookup_value_regex = "[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -95,11 +98,11 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
 
 @describe_orders
 class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveModelMixin, GenericViewSet[Order]):
-    """Place orders and look at your own, the newest first. Staff see all orders."""
+    """Place orders and look at your own, the newest first. Staff with the right see all orders."""
 
     request: CustomerRequest
     serializer_class = OrderSerializer
-    permission_classes = [IsAuthenticated]
+    permission_classes = [IsAuthenticated, OrderRights]
     filterset_class = OrderFilter
     lookup_field = "order_id"
     http_method_names = ["get", "post", "patch", "head", "options"]
@@ -138,7 +141,12 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
         services.cancel_order(order, by=request.user, **self.validated(request))
         return self._answer(order)
 
-    @action(detail=True, methods=["post"], serializer_class=NothingSerializer, permission_classes=[IsAdminUser])
+    @action(
+        detail=True,
+        methods=["post"],
+        serializer_class=NothingSerializer,
+        permission_classes=CHANGES_ORDERS,
+    )
     def fulfil(self, request: CustomerRequest, order_id: str) -> Response:
         """Note that the goods of a confirmed order have left. Staff only."""
         order = self.get_object()
@@ -150,7 +158,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
         methods=["post"],
         url_path="resend-confirmation",
         serializer_class=NothingSerializer,
-        permission_classes=[IsAdminUser],
+        permission_classes=CHANGES_ORDERS,
     )
     def resend_confirmation(self, request: CustomerRequest, order_id: str) -> Response:
         """Send the confirmation once more, to the address that the customer has now. Staff only."""

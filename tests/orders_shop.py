@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from celery import current_app
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from rest_framework.test import APIClient
 
 from app.api.lasting_tokens import give_token
@@ -18,9 +18,24 @@ def add_product(sku: str = "MUG", *, price: str = "16.00", stock: int = 10, **fi
     return Product.objects.create(sku=sku, price=Decimal(price), stock=stock, **fields)
 
 
-def add_user(username: str = "ada", *, email: str = "ada@example.com", **fields: Any) -> User:
-    """Add a user; without a password, for hashing one takes long."""
-    return User.objects.create_user(username, email, **fields)
+def add_user(
+    username: str = "ada", *, email: str = "ada@example.com", rights: str | None = None, **fields: Any
+) -> User:
+    """Add a user; without a password, for hashing one takes long.
+
+    Staff have all rights in the shop and may view messages, or only those of `rights`: "orders.view_order ...".
+    """
+    user = User.objects.create_user(username, email, **fields)
+    if fields.get("is_staff"):
+        named = Permission.objects.select_related("content_type")
+        wanted = None if rights is None else rights.split()
+        user.user_permissions.set(each for each in named if _is_wanted(each, wanted))
+    return user
+
+
+def _is_wanted(permission: Permission, wanted: list[str] | None) -> bool:
+    name = f"{permission.content_type.app_label}.{permission.codename}"
+    return name in wanted if wanted is not None else name.startswith("orders.") or name == "outbox.view_message"
 
 
 def client_of(user: User) -> APIClient:

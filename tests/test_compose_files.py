@@ -59,3 +59,9 @@ def test_each_process_is_looked_at(text: str) -> None:
     assert "/health/live" in probed.pop("web")[-1]
     assert probed == {name: ["CMD", "python", "-m", "settings.probe", name] for name in probed}
     assert services["worker"]["environment"]["OUTBOX_HEARTBEAT_DIRECTORY"].startswith("/tmp/")
+
+
+def test_the_image_alone_is_production_and_the_compose_files_are_development_unless_told_otherwise(text: str) -> None:
+    image = (ROOT / "Dockerfile").read_text("utf-8")
+    assert image.index("collectstatic") < image.index("\nENV ENVIRONMENT=production\n")
+    assert "\n    ENVIRONMENT: ${ENVIRONMENT:-development}\n" in text

@@ -272,6 +272,7 @@ def test_system_checks_are_part_of_it(settings: Any) -> None:
     assert "warn outbox.W006: OUTBOX_DEAF_AFTER_SECONDS=1" in said(environment.examine)
 
 
+@pytest.mark.django_db
 def test_what_is_not_meant_for_customers_is_named(settings: Any) -> None:
     settings.SERVICE = settings.SERVICE.model_copy(update={"environment": "production"})
     assert "warn app.W001: EMAIL_URL names no mail server" in said(environment.examine)

@@ -124,7 +124,7 @@ def test_confirmations_are_sent_again_but_not_of_cancelled_orders(admin: Client)
 def test_who_may_only_look_can_only_look(client: Client) -> None:
     add_product()
     order = place_order(add_user())
-    viewer = add_user("viewer", is_staff=True)
+    viewer = add_user("viewer", is_staff=True, rights="")
     viewer.user_permissions.add(Permission.objects.get(codename="view_order"))
     client.force_login(viewer)
     assert order.number in client.get(ORDERS).content.decode()

@@ -160,7 +160,7 @@ def test_a_token_is_given_for_name_and_password() -> None:
     client.credentials(HTTP_AUTHORIZATION=f"Token {answer.json()['token']}")
     assert post_order(client, {"MUG": 1}).status_code == 201
     wrong = client.post("/auth/token/", {"username": "ada", "password": "wrong"}, format="json")
-    assert wrong.status_code == 400
+    assert wrong.status_code == 401
 
 
 def test_a_session_will_do_as_well_but_not_without_its_csrf_token() -> None:

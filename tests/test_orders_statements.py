@@ -16,7 +16,7 @@ from tests.worker import run
 pytestmark = pytest.mark.django_db
 
 PLACING = [
-    "SELECT auth_user",
+    "SELECT app_apitoken",
     "SELECT app_throttle",
     "SELECT orders_product",
     "UPDATE orders_product",

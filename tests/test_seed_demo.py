@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from app.checks import check_production, find_trial_users
 from orders.models import Product
 from tests.orders_shop import post_order, tasks_run_at_once
 
@@ -58,3 +59,19 @@ def test_it_refuses_to_run_where_debug_is_off(settings: Settings) -> None:
     with pytest.raises(CommandError, match="DEBUG is on"):
         seed()
     assert not User.objects.exists()
+
+
+def test_trial_users_are_named_until_their_passwords_are_changed() -> None:
+    seed()
+    assert sorted(each.msg.split("'")[1] for each in check_production() if each.id == "app.E001") == ["admin", "demo"]
+    admin = User.objects.get(username="admin")
+    admin.set_password("nobody knows this one")
+    admin.save()
+    User.objects.filter(username="demo").update(is_active=False)
+    assert find_trial_users() == []
+
+
+def test_a_user_called_admin_with_a_password_of_their_own_is_not_named() -> None:
+    User.objects.create_user("admin", password="nobody knows this one")
+    User.objects.create_user("demo")
+    assert find_trial_users() == []

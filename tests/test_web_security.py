@@ -10,7 +10,9 @@ import pytest
 from django.conf import settings
 from django.test import Client, override_settings
 
+from app.first_run.processes import find_free_port
 from settings import PROJECT_ROOT
+from tests.harness.databases import Database
 from tests.harness.environment import child_environment
 from tests.orders_shop import add_product, add_user, place_order
 from tests.test_settings_service import PRODUCTION
@@ -134,3 +136,29 @@ def test_the_back_office_is_for_staff(url: str) -> None:
     assert client.get(url)["Location"].startswith("/admin/login/")
     client.force_login(add_user())
     assert client.get(url)["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.databases("sqlite")
+def test_production_names_trial_users_when_it_starts_and_when_it_is_examined(
+    database: Database, tmp_path: Path
+) -> None:
+    variables = {"DATABASE_URL": database.url}
+    checked = production(tmp_path, "manage.py", "check", "--deploy", **variables)
+    assert "The user 'admin' has a password that everybody knows" in checked.stderr
+    server = subprocess.Popen(
+        ["gunicorn", "app.wsgi"],
+        cwd=PROJECT_ROOT,
+        env=child_environment(tmp_path, **PRODUCTION, WEB_BIND=f"127.0.0.1:{find_free_port()}", **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert server.stdout is not None
+    said = []
+    for line in server.stdout:
+        said.append(line)
+        if "Booting worker" in line:
+            break
+    server.terminate()
+    server.communicate(timeout=30)
+    assert sum("everybody knows" in line for line in said) == 2, said

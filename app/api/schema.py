@@ -10,7 +10,7 @@ from rest_framework.permissions import SAFE_METHODS
 
 from app.api.problems import CONTENT_TYPE, problem
 from orders.idempotency import IdempotentCreateMixin
-from orders.permissions import StaffWrite
+from orders.permissions import CatalogueRights
 
 
 class ProblemErrorSerializer(serializers.Serializer):
@@ -77,7 +77,7 @@ SUMMARIES = {
 PROBLEMS = {
     "400": "The body or a parameter is malformed or not valid: `errors` says where.",
     "401": "No valid credentials.",
-    "403": "Only staff may do this, or the session's CSRF token is missing.",
+    "403": "You lack the right to do this, or the session's CSRF token is missing.",
     "404": "It does not exist, or is not yours.",
     "406": "Only `application/json` is answered, and pages to browsers.",
     "409": "The state of things does not allow it.",
@@ -139,7 +139,7 @@ class ServiceSchema(AutoSchema):
         return summary
 
     def get_auth(self) -> Any:
-        may_be_anonymous = any(isinstance(each, StaffWrite) for each in self.view.get_permissions())
+        may_be_anonymous = any(isinstance(each, CatalogueRights) for each in self.view.get_permissions())
         return [*super().get_auth(), *([{}] if may_be_anonymous and self.method in SAFE_METHODS else [])]
 
     def _problems(self) -> list[str]:

@@ -17,6 +17,7 @@ from orders.errors import IllegalMoveError
 from orders.models.history import OrderEvent, record
 from orders.models.inserting import insert
 from orders.models.products import Product, validate_currency
+from orders.models.rights import may_view
 
 #: Limits of one order. They keep a request, its locks and its e-mail small; `Order.total` has room for the largest one.
 MAX_LINES = 50
@@ -25,8 +26,8 @@ MAX_QUANTITY = 1000
 
 class OrderQuerySet(models.QuerySet["Order"]):
     def visible_to(self, user: User | AnonymousUser) -> Self:
-        """Return the orders that this user may see: their own, or all for staff."""
-        return self if user.is_staff else self.filter(user_id=user.pk)
+        """Return the orders that this user may see: their own; all, if staff with the right."""
+        return self if may_view(user, "order") else self.filter(user_id=user.pk)
 
     def with_lines(self) -> Self:
         """Return the orders with their customers and lines, in two queries whatever the number of orders."""

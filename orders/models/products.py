@@ -9,6 +9,7 @@ from django.db import connection, models, transaction
 from django.db.models import F, ProtectedError, Q
 
 from orders.errors import OrderRefusedError, ProductInUseError, StockError
+from orders.models.rights import may_view
 
 #: The most pieces of one product. Far below the limit of the column, so that pieces put back never overflow it.
 MAX_STOCK = 1_000_000_000
@@ -24,8 +25,8 @@ class ProductQuerySet(models.QuerySet["Product"]):
         return self.filter(active=True)
 
     def visible_to(self, user: User | AnonymousUser) -> Self:
-        """Return the products on sale; for staff, all products."""
-        return self if user.is_staff else self.on_sale()
+        """Return the products on sale; for staff with the right, all products."""
+        return self if may_view(user, "product") else self.on_sale()
 
     def with_words(self, text: str) -> Self:
         """Return the products with every word of `text` in their SKU, name or description; case does not matter.
