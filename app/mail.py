@@ -2,8 +2,8 @@
 
 A new connection costs three round trips; TLS and a login make it eight or more. A message itself costs four.
 
-A verdict on this message or its recipient is final. A server that refuses our login, our greeting or our sender has said
-no to us: the e-mail waits, as for a server that is down, until somebody has put that right.
+A verdict on this message or its recipient is final. A server that refuses our login, our greeting or our sender
+has said no to us: the e-mail waits, as for a server that is down, until somebody has put that right.
 """
 
 import os

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from benchmarks import plain, work
 from benchmarks.compare import PLAIN, Outcome, against_plain
-from workers.relay import Relay, drain
+from workers.relaying.relay import Relay, drain
 
 #: The part of a window that plain Celery publishes in a round, so that its rounds take about as long as the relay's.
 PLAIN_SHARE = 0.25

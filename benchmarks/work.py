@@ -12,7 +12,7 @@ from benchmarks import plain, tasks
 from brokers.channel import ChannelProfile
 from brokers.sqs.profile import SQSProfile
 from outbox.models import Message
-from workers.relay import Relay
+from workers.relaying.relay import Relay
 
 #: The queue of our side. `plain.QUEUE` is that of plain Celery.
 QUEUE: Final[str] = settings.SERVICE.queues[0]

@@ -18,7 +18,7 @@ from benchmarks.compare import PLAIN, Outcome, against_plain
 from outbox.models import Message
 from settings import PROJECT_ROOT
 from tests.harness.waiting import wait_until
-from workers.relay import Relay, drain
+from workers.relaying.relay import Relay, drain
 
 COMMAND = ["worker", "-l", "INFO", "--pool", "prefork", "--concurrency", "2", "--include", "benchmarks.tasks"]
 

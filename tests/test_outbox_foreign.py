@@ -31,8 +31,8 @@ from outbox.ledger import EVERY_TASK
 from outbox.models import Heartbeat, Message
 from tests.harness.others import RECEIVE, make_queue, others
 from tests.outbox_rows import LOST_AFTER_SECONDS, let_pass, row, state
-from workers.foreign import ForeignLane, leave_to_others
-from workers.lane import Lane
+from workers.relaying.foreign import ForeignLane, leave_to_others
+from workers.relaying.lane import Lane
 
 
 @shared_task(durable=False)  # type: ignore[call-overload]
@@ -263,7 +263,7 @@ def test_a_worker_that_is_told_to_consume_it_does_not_start() -> None:
 
 
 def test_the_relay_has_a_lane_of_each_kind(theirs: str) -> None:
-    from workers.relay import Relay
+    from workers.relaying.relay import Relay
 
     relay = Relay(settings.BROKER_PROFILE, ["default", theirs], settings.OUTBOX)
     assert [type(lane) for lane in relay.lanes] == [Lane, ForeignLane]

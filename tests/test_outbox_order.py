@@ -11,7 +11,7 @@ from console.overview import count_unfinished
 from outbox import ledger
 from settings.outbox import OutboxSettings
 from tests.outbox_rows import LEASE_SECONDS, QUEUE, add, let_pass, publish, start, take
-from workers.lane import Lane
+from workers.relaying.lane import Lane
 
 pytestmark = pytest.mark.django_db
 

@@ -22,7 +22,7 @@ from outbox.models import new_message_id
 from tests.harness.waiting import wait_until
 from tests.outbox_rows import QUEUE, TASK, WORKER
 from tests.test_outbox_order import new_lane
-from workers.lane import Lane
+from workers.relaying.lane import Lane
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases("postgresql"), pytest.mark.timeout(120)]
 

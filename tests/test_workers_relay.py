@@ -31,9 +31,9 @@ from outbox.task import OutboxTask
 from settings.outbox import OutboxSettings
 from tests.harness.waiting import wait_until
 from tests.outbox_rows import LEASE_SECONDS, TASK, add, again, let_pass, publish, row, seconds_from_now, start, state
-from workers import lane, relay
-from workers.lane import Lane
-from workers.relay import Relay, drain
+from workers.relaying import lane, relay
+from workers.relaying.lane import Lane
+from workers.relaying.relay import Relay, drain
 from workers.watchdog import known_tasks
 
 pytestmark = pytest.mark.django_db(transaction=True)

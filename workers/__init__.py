@@ -1,8 +1,6 @@
 """The processes behind the web: each of them may die at any time, and what it leaves behind is in `outbox/`.
 
-relay.py     due rows -> broker
-  lane.py        one queue on its way
-  news.py        which tasks workers know, and what is paused
+relaying/    due rows -> broker
 consumer.py  what a Celery worker reads messages with; survives any of them
   admission.py   which messages it takes, and what of them it believes
   bookkeeping/   claims and settles for it, many messages at a time
@@ -13,4 +11,5 @@ consumer.py  what a Celery worker reads messages with; survives any of them
   exits.py       how a process ends that cannot go on
 beat.py      a Celery Beat of which several may run; clock.py: when a schedule is due
 checks.py    whether Celery is told to use all this
+testing.py   a relay and a worker inside of a project's own tests
 """

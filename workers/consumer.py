@@ -31,7 +31,7 @@ from workers.bookkeeping.answers import Delivery
 from workers.bookkeeping.bookkeeper import Bookkeeper
 from workers.bookkeeping.terminated import Terminator
 from workers.exits import end_process, end_soon
-from workers.foreign import leave_to_others
+from workers.relaying.foreign import leave_to_others
 from workers.requests import start
 from workers.watchdog import Watchdog
 

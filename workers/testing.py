@@ -20,7 +20,7 @@ from celery.contrib.testing import worker
 from django.conf import settings
 from django.db import connections
 
-from workers.relay import Relay
+from workers.relaying.relay import Relay
 
 #: How long the relay may take to publish what it has in hand.
 STOP_SECONDS = 10.0

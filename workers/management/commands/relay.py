@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from brokers.errors import BrokerError
-from workers.relay import Relay, SecondRelayError, drain, only_relay
+from workers.relaying.relay import Relay, SecondRelayError, drain, only_relay
 
 
 class Command(BaseCommand):

@@ -17,9 +17,9 @@ from outbox import instruments, ledger
 from outbox.heartbeat import Heart
 from outbox.sql import is_connection_lost, is_postgresql
 from settings.outbox import OutboxSettings
-from workers.foreign import make_lane
-from workers.lane import FIRST_BACKOFF_SECONDS, Lane
-from workers.news import read_news
+from workers.relaying.foreign import make_lane
+from workers.relaying.lane import FIRST_BACKOFF_SECONDS, Lane
+from workers.relaying.news import read_news
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from brokers.wire import TaskMessage
 from outbox import instruments, ledger
 from outbox.ledger import InFlight
 from settings.outbox import OutboxSettings
-from workers.lane import Lane
+from workers.relaying.lane import Lane
 
 logger = logging.getLogger(__name__)
 
