@@ -1,7 +1,7 @@
 """Which answers of a mail server are final for the task that sends an e-mail.
 
-A verdict on this message or its recipient is. A server that refuses our login, our greeting or our sender has said no to
-us: the e-mail waits, as for a server that is down, until somebody has put that right.
+A verdict on this message or its recipient is. A server that refuses our login, our greeting or our sender has said no
+to us: the e-mail waits, as for a server that is down, until somebody has put that right.
 """
 
 from smtplib import SMTPDataError, SMTPRecipientsRefused
