@@ -10,9 +10,9 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from orders.emails import money
 from orders.errors import IllegalMoveError, StockError
 from orders.models import Order, OrderEvent, OrderItem, Product
+from orders.money import check_price, money
 from orders.services import resend_confirmation
 
 
@@ -29,6 +29,12 @@ class ProductForm(forms.ModelForm):
         max_value=1_000_000,
         help_text="Pieces to add to the stock, or, with a minus, to take from it.",
     )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if {"price", "currency"} & set(self.changed_data) and {"price", "currency"} <= set(cleaned):
+            check_price(cleaned["price"], cleaned["currency"])
+        return cleaned
 
     def clean_change_stock_by(self) -> int:
         change: int = self.cleaned_data["change_stock_by"] or 0

@@ -6,17 +6,17 @@ everything is escaped.
 
 from collections.abc import Iterable
 from datetime import date
-from decimal import Decimal
 from email.utils import parseaddr
 from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
-from django.core.validators import validate_email
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from orders.addresses import deliverable
 from orders.models import Order, OrderEvent, OrderItem, OrderQuerySet
+from orders.money import money
 
 
 def order_confirmation(
@@ -69,11 +69,6 @@ def _shown(order: Order, lines: Iterable[OrderItem]) -> dict[str, Any]:
     }
 
 
-def money(amount: Decimal, currency: str) -> str:
-    """Return `amount` to the cent, with its currency: 1,234.50 EUR."""
-    return f"{amount:,.2f} {currency}"
-
-
 def _message(
     template: str, subject: str, context: dict[str, Any], to: str, task_id: str | None
 ) -> EmailMultiAlternatives:
@@ -81,7 +76,7 @@ def _message(
 
     So mail servers and readers can tell a repetition from a second e-mail.
     """
-    validate_email(to)
+    to = deliverable(to)
     context = {**context, "subject": subject, "site_name": settings.SITE_NAME}
     # Ask automatic responders ('I am on holiday') not to answer: RFC 3834.
     headers = {"Auto-Submitted": "auto-generated"}

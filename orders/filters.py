@@ -11,6 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 
 from orders.models import Order, Product
 from orders.models.products import ProductQuerySet
+from orders.money import PLAIN_AMOUNT
 
 
 class MomentField(IsoDateTimeField):
@@ -80,9 +81,20 @@ def validate_words(text: str) -> None:
         raise forms.ValidationError(f"More than {MAX_WORDS} words: leave some out.", code="max_words")
 
 
-def _price(lookup: str) -> filters.NumberFilter:
+class AmountField(forms.DecimalField):
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and value and not PLAIN_AMOUNT.fullmatch(value.strip()):
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        return super().to_python(value)
+
+
+class AmountFilter(filters.NumberFilter):
+    field_class = AmountField
+
+
+def _price(lookup: str) -> AmountFilter:
     """Bounded as prices are, so that a number with a million digits is refused at once."""
-    return filters.NumberFilter(field_name="price", lookup_expr=lookup, min_value=0, max_digits=10, decimal_places=2)
+    return AmountFilter(field_name="price", lookup_expr=lookup, min_value=0, max_digits=10, decimal_places=2)
 
 
 class ProductFilter(filters.FilterSet):

@@ -6,16 +6,17 @@ from inspect import getdoc
 from typing import Any
 
 from django.core.exceptions import ValidationError as InvalidValue
-from django.core.validators import validate_email
 from django.db import models
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from orders import confirmations
+from orders.addresses import deliverable
 from orders.errors import OrderRefusedError
 from orders.models import Order, OrderEvent, OrderItem, Product
 from orders.models.orders import MAX_LINES, MAX_QUANTITY
 from orders.models.products import MAX_STOCK
+from orders.money import PLAIN_AMOUNT, check_price
 
 NO_EMAIL_ADDRESS = (
     "Your account has no valid e-mail address to send the confirmation to. Have one added to it, then order again."
@@ -44,7 +45,7 @@ class Money(serializers.DecimalField):
     """An amount as text, such as "16.00": in a JSON number, many programs would lose cents."""
 
     def to_internal_value(self, data: Any) -> Decimal:
-        if not isinstance(data, str):
+        if not isinstance(data, str) or not PLAIN_AMOUNT.fullmatch(data):
             self.fail("invalid")
         return super().to_internal_value(data)
 
@@ -88,6 +89,12 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
         refused = {name: [cure] for name, cure in cures.items() if self.instance and name in attrs}
         if refused:
             raise serializers.ValidationError(refused)
+        if "price" in attrs or "currency" in attrs:
+            kept = self.instance or Product()
+            try:
+                check_price(attrs.get("price", kept.price), attrs.get("currency", kept.currency))
+            except InvalidValue as error:
+                raise serializers.ValidationError(error.message_dict) from error
         return attrs
 
 
@@ -171,7 +178,7 @@ class OrderSerializer(serializers.Serializer[Order]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse an order that could not be confirmed, rather than fail to send the e-mail later."""
         try:
-            validate_email(self.context["request"].user.email)
+            deliverable(self.context["request"].user.email)
         except InvalidValue as error:
             raise serializers.ValidationError(NO_EMAIL_ADDRESS) from error
         return attrs

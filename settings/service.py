@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from settings import PROJECT_ROOT, connections
+from settings import PROJECT_ROOT, addresses, connections
 from settings.base import EnvSettings
 from settings.errors import SettingsError, did_you_mean
 from settings.masking import SecretUrl
@@ -110,7 +110,7 @@ class ServiceSettings(EnvSettings):
     """After how many e-mails a new connection is made: some servers refuse more."""
 
     default_from_email: str = "orders@localhost"
-    """Sender of every e-mail: an address, or `Name <address>`."""
+    """Sender of every e-mail: an address, or `Name <address>`. Production with a mail server asks for one."""
 
     cache_url: SecretUrl = SecretUrl("locmemcache://")
     """Django's cache: `locmemcache://` (each process its own), `redis://host:6379/1`, `rediss://`,
@@ -264,12 +264,18 @@ class ServiceSettings(EnvSettings):
         connections.cache(url.get_secret_value())
         return url
 
-    @field_validator("default_from_email", "orders_report_email")
+    @field_validator("default_from_email")
+    @classmethod
+    def _sender(cls, address: str, info: ValidationInfo) -> str:
+        sends = (url := info.data.get("email_url")) and url.get_secret_value().startswith("smtp")
+        if sends and _is_production(info) and parseaddr(address)[1].endswith("@localhost"):
+            raise ValueError("is nobody's address outside of this machine: write one of yours, as in shop@example.com.")
+        return addresses.sender(address)
+
+    @field_validator("orders_report_email")
     @classmethod
     def _address(cls, address: str | None) -> str | None:
-        if address is not None and not re.fullmatch(r"[^@\s]+@[^@\s]+", parseaddr(address)[1]):
-            raise ValueError("is not an e-mail address: write name@example.com.")
-        return address
+        return address and addresses.deliverable(address)
 
     @field_validator("script_name")
     @classmethod

@@ -16,8 +16,9 @@ from django.utils import timezone
 from kombu.utils import json
 from pytest_django import Settings
 
-from orders.emails import daily_summary, money, order_cancellation, order_confirmation
+from orders.emails import daily_summary, order_cancellation, order_confirmation
 from orders.models import Order
+from orders.money import money
 from orders.tasks import send_daily_summary, send_order_cancellation_email, send_order_confirmation_email
 from tests.orders_shop import add_product, add_user, client_of, place_order, post_order, tasks_run_at_once
 from tests.worker import run_due_tasks
@@ -292,4 +293,4 @@ def test_without_a_report_address_there_is_no_summary(settings: Settings, unset:
 
 def test_money_shows_cents_and_currency() -> None:
     assert money(Decimal("1234567.5"), "EUR") == "1,234,567.50 EUR"
-    assert money(Decimal(0), "JPY") == "0.00 JPY"
+    assert money(Decimal(0), "JPY") == "0 JPY"

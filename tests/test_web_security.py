@@ -37,6 +37,7 @@ def test_djangos_own_check_finds_nothing_to_say_about_production(tmp_path: Path)
     services = {
         "DATABASE_URL": "postgresql://orders@db.example.com/orders",
         "EMAIL_URL": "smtp+tls://mail.example.com",
+        "DEFAULT_FROM_EMAIL": "orders@example.com",
     }
     done = production(tmp_path, "manage.py", "check", "--deploy", "--fail-level", "WARNING", **services)
     assert done.returncode == 0, done.stderr
