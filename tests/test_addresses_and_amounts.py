@@ -64,11 +64,11 @@ def test_a_sender_may_have_a_name_and_production_needs_one_of_its_own() -> None:
 def test_an_email_goes_to_the_domain_that_the_customer_wrote(mailoutbox: Any) -> None:
     add_product()
     order = place_order(add_user(email="kunde@faß.de"))
-    message = order_confirmation(order, to="kunde@faß.de")
+    message = order_confirmation(order, order.items.all(), to="kunde@faß.de")
     EmailBackend().send_messages([message])
     assert message.recipients() == ["kunde@xn--fa-hia.de"]
     with pytest.raises(ValidationError):
-        order_confirmation(order, to="kunde@ex\u200fample.com")
+        order_confirmation(order, order.items.all(), to="kunde@ex\u200fample.com")
 
 
 @pytest.mark.django_db

@@ -5,6 +5,7 @@ it names, and the test.
 """
 
 import ssl
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+import redis
 from kombu import Connection, Queue
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection
@@ -129,6 +131,38 @@ def test_a_client_is_kept_until_its_connections_are_lost(servers: Servers) -> No
     assert third is not first
 
 
+def receive_beside_a_key_that_is_no_list(servers: Servers, transport: type) -> None:
+    """Be a worker of three queues, one of which is a text at first."""
+    broker = servers.broker("redis")
+    client = redis.Redis(port=broker.port)
+    received: list[str] = []
+    text, *others = [f"test-{uuid4().hex[:12]}" for _ in range(3)]
+    client.set(text, "this is no list")
+    with Connection("127.0.0.1", port=broker.port, transport=transport) as connection:
+        queues = [Queue(name, routing_key=name) for name in (text, *others)]
+        with connection.Consumer(queues, callbacks=[lambda body, _: received.append(body)], no_ack=True):
+            for name in others:
+                connection.Producer().publish(f"in {name}", routing_key=name)
+                connection.drain_events(timeout=5)
+            client.delete(text)
+            connection.Producer().publish("mended", routing_key=text)
+            connection.drain_events(timeout=5)
+    assert received == [*(f"in {name}" for name in others), "mended"]
+
+
+def test_kombu_still_lets_a_key_that_is_no_list_end_the_worker(servers: Servers) -> None:
+    """See ListsOnlyChannel."""
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        receive_beside_a_key_that_is_no_list(servers, kombu_redis.Transport)
+
+
+def test_a_key_that_is_no_list_stops_no_other_queue_and_is_used_when_it_is_one(
+    servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    receive_beside_a_key_that_is_no_list(servers, mended_redis.RedisTransport)
+    assert sum("that is no list" in each for each in caplog.messages) == 1
+
+
 def answer_to_a_refused_request(kind: type[AsyncSQSConnection]) -> Any:
     """What becomes of SQS's answer that we may not receive messages."""
     client = boto3.client("sqs", region_name="eu-central-1")
@@ -152,6 +186,22 @@ def test_kombu_still_takes_its_own_word_for_a_failure_for_an_answer() -> None:
     """See PatientSQSChannel."""
     with pytest.raises(AttributeError):
         SQS.Channel._on_messages_ready(None, "url", "queue", [])  # type: ignore[attr-defined]
+
+
+def test_a_queue_that_sqs_refuses_lets_no_other_wait() -> None:
+    waits: list[tuple[str, float]] = []
+    channel: Any = object.__new__(sqs.PatientSQSChannel)
+    channel._failures, channel.connection = Counter(), SimpleNamespace(polling_interval=0)
+    channel.hub = SimpleNamespace(
+        call_later=lambda seconds, _, queue: waits.append((queue, seconds)),
+        call_soon=lambda _, queue: waits.append((queue, 0)),
+    )
+    for _ in range(3):
+        channel._on_messages_ready("url", "refused", [])
+        channel._on_messages_ready("url", "another", {})
+    channel._loop1("refused")
+    channel._loop1("another")
+    assert waits == [("refused", 4.0), ("another", 0)]
 
 
 def test_kombu_still_forgets_the_event_loop_when_it_is_reset() -> None:

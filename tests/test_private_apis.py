@@ -146,6 +146,11 @@ PRIVATE = [
     Private("kombu", "kombu.message:Message._state", "brokers", inside="kombu.message:Message.__init__"),
     Private("kombu", f"{KOMBU_REDIS}:Channel._create_client", "brokers/redis", "(self, asynchronous=False)"),
     Private("kombu", f"{KOMBU_REDIS}:Channel._brpop_read", "brokers", "(self, **options)"),
+    # A worker that leaves a queue out whose key is no list.
+    Private("kombu", f"{KOMBU_REDIS}:Channel._brpop_start", "brokers/redis", "(self, timeout=None)"),
+    Private("kombu", f"{KOMBU_REDIS}:Channel._size", "brokers/redis", "(self, queue)"),
+    Private("kombu", f"{KOMBU_REDIS}:Channel._update_queue_cycle", "brokers/redis", "(self)"),
+    Private("kombu", f"{KOMBU_REDIS}:Channel.active_queues", "brokers/redis"),
     # No second record of who has a message of the ledger.
     Private("kombu", f"{KOMBU_REDIS}:QoS.append", "brokers/redis", "(self, message, delivery_tag)"),
     Private("kombu", f"{KOMBU_REDIS}:QoS.ack", "brokers/redis", "(self, delivery_tag)"),

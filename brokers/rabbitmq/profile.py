@@ -119,7 +119,7 @@ class RabbitMQProfile(ChannelProfile):
                 if self._is_for_others:
                     find_queue(channel, name)
                 else:
-                    self.queue(name).declare(channel=channel)
+                    self.queue(name).create(channel)
 
     def publish(self, queue: str, messages: Sequence[TaskMessage]) -> None:
         timeout = self.confirm_timeout_seconds

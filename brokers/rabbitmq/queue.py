@@ -1,12 +1,15 @@
 """A queue of ours at RabbitMQ: replicated, and with a queue for its dead letters."""
 
+import logging
 from typing import Any, Self
 
-from amqp.exceptions import NotFound
+from amqp.exceptions import NotFound, PreconditionFailed
 from kombu import Queue
 
 from brokers.base import OTHERS_CURE
 from brokers.errors import QueueError
+
+logger = logging.getLogger(__name__)
 
 
 class DeadLetteredQueue(Queue):
@@ -32,9 +35,23 @@ class DeadLetteredQueue(Queue):
         """The queue for messages that were delivered too often or were rejected. People look at it."""
         return Queue(f"{self.name}.dead", queue_arguments={"x-queue-type": "quorum"})
 
-    def declare(self, nowait: bool = False, channel: Any = None) -> str | None:
-        self.dead_letters.declare(nowait=nowait, channel=channel or self.channel)
-        return super().declare(nowait=nowait, channel=channel)
+    def create(self, channel: Any) -> None:
+        """Create both unless they are there. Raises PreconditionFailed for one that is not what it should be."""
+        self.dead_letters.declare(channel=channel)
+        super().declare(channel=channel)
+
+    def declare(self, nowait: bool = False, channel: Any = None) -> str:
+        """What a worker calls before it consumes. A queue that is not what it should be is consumed as it is.
+
+        The worker has others, and would end. The relay and the doctor say what is wrong.
+        """
+        given: Any = channel or self.channel
+        with given.connection.channel() as own:  # RabbitMQ closes the one on which it says no
+            try:
+                self.create(own)
+            except PreconditionFailed as error:
+                logger.error("A queue is not what it should be: %s", error)
+        return self.name
 
 
 def find_queue(channel: Any, name: str) -> None:

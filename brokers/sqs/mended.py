@@ -1,6 +1,7 @@
 """kombu's transport for SQS."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -48,7 +49,7 @@ class ForeignOnSQS(SQS.Channel):
 
 
 class PatientSQSChannel(ForeignOnSQS):
-    """Asks again after a failed request for messages, after 1 s at first.
+    """Asks again after a failed request for messages of a queue, after 1 s at first; other queues do not wait for it.
 
     For a failure kombu passes an empty list on, and then reads it as an answer (SQS/__init__.py, `_on_messages_ready`).
     That ends the worker.
@@ -56,16 +57,20 @@ class PatientSQSChannel(ForeignOnSQS):
 
     #: Less than a heartbeat. The watchdog looks once per heartbeat, and must not take a worker that pauses for deaf.
     longest_pause_seconds = 8.0
-    _failures = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: By queue: how often in a row.
+        self._failures: Counter[str] = Counter()
 
     def _on_messages_ready(self, queue: str, qname: str, messages: Any) -> Any:
         answered = isinstance(messages, dict)
-        self._failures = 0 if answered else self._failures + 1
+        self._failures[qname] = 0 if answered else self._failures[qname] + 1
         return super()._on_messages_ready(queue, qname, messages if answered else {})  # type: ignore[misc]
 
     def _loop1(self, queue: str, messages_fetched: Any = None) -> None:
-        if self._failures:
-            pause = min(2.0 ** (self._failures - 1), self.longest_pause_seconds)
+        if failures := self._failures[queue]:
+            pause = min(2.0 ** (failures - 1), self.longest_pause_seconds)
             self.hub.call_later(pause, self._schedule_queue, queue)  # type: ignore[attr-defined]
         else:
             super()._loop1(queue, messages_fetched)  # type: ignore[misc]
