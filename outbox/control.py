@@ -53,10 +53,15 @@ class LedgerControl(Control):
         return replies
 
     def purge(self, connection: Any = None) -> int:
-        """Raise ControlRefusedError: what a broker has lost is published again, for its row still waits."""
+        """Celery's, for what was published straight to the broker.
+
+        Raises ControlRefusedError if the broker holds messages of the ledger: they would be published again.
+        """
+        if not Message.objects.filter(state=Message.State.PUBLISHED).exists():
+            return int(super().purge(connection))
         raise ControlRefusedError(
-            "The rows would be published again. To stop a queue: manage.py outbox pause QUEUE; what need not happen: "
-            "manage.py outbox discard ID, or revoke()."
+            "Messages of the ledger would be published again. To stop a queue: manage.py outbox pause QUEUE; "
+            "what need not happen: manage.py outbox discard ID, or revoke()."
         )
 
     def revoke(

@@ -347,6 +347,19 @@ def test_a_canvas_of_tasks_that_opt_out_is_celerys(kind: str, published: list[An
     assert Message.objects.count() == 0
 
 
+def test_a_generator_of_steps_is_not_read_ahead(published: list[Any]) -> None:
+    made: list[int] = []
+
+    def steps(task: Any) -> Iterator[Any]:
+        for number in range(5):
+            made.append(number)
+            yield task.si(number)
+
+    with pytest.raises(OptionRefusedError, match="durable"):
+        group(steps(plain)).apply_async()
+    assert (published, Message.objects.count(), len(made) < 5) == ([], 0, True)
+
+
 def test_a_chain_of_one_is_a_call() -> None:
     chain(plain.s(1)).apply_async()
     assert run_due_tasks() == [states.SUCCESS]

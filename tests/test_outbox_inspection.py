@@ -115,7 +115,6 @@ def test_what_a_worker_cannot_be_told_is_refused_with_the_cure(command: str) -> 
         lambda control: control.add_consumer("another"),
         lambda control: control.autoscale(10, 1),
         lambda control: control.pool_grow(2),
-        lambda control: control.purge(),
         lambda control: control.rate_limit(errand.name, "1/s"),
         lambda control: control.shutdown(),
         lambda control: control.time_limit(errand.name, hard=5),
@@ -125,6 +124,13 @@ def test_what_a_worker_cannot_be_told_is_refused_with_the_cure(command: str) -> 
 def test_a_call_that_cannot_be_honoured_never_answers_nothing(call: Any) -> None:
     with pytest.raises(ControlRefusedError):
         call(app.control)
+
+
+def test_a_purge_spares_what_would_come_again() -> None:
+    errand.delay(1)
+    take()
+    with pytest.raises(ControlRefusedError, match="published again"):
+        app.control.purge()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ What Celery hangs on a message (`link`, `chain`, `chord`) no row keeps, so a dur
 That is said before the first step is published, not by the worker that comes to the second.
 """
 
+from collections import UserList
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from typing import Any
@@ -31,11 +32,14 @@ def refuse_durable_steps(what: str, app: Any, steps: Iterable[Any]) -> None:
 
 
 def durable_among(steps: Iterable[Any], app: Any) -> Iterator[str]:
-    """The names of durable tasks among signatures and all that they contain."""
+    """The names of durable tasks among signatures and all that they contain.
+
+    Steps that a generator will make are not made for this: Celery makes them one by one, and so each speaks for itself.
+    """
     for step in steps:
         if isinstance(step, Mapping):
             yield from _durable_in(step, app)
-        elif step is not None:
+        elif step is not None and not isinstance(step, UserList):  # Celery's `regen`, which reads when it is looked at
             yield from durable_among(step, app)
 
 
@@ -48,7 +52,7 @@ def _durable_in(step: Mapping[str, Any], app: Any) -> Iterator[str]:
     name, options, kwargs = step["task"], step.get("options") or {}, step.get("kwargs") or {}
     yield from durable_among(followers(options), app)
     if step.get("subtask_type") or name.startswith(CELERYS_OWN):
-        yield from durable_among([kwargs[each] for each in STEPS if kwargs.get(each)], app)
+        yield from durable_among([kwargs.get(each) for each in STEPS], app)
     elif getattr(app.tasks.get(name), "durable", options.get("durable", True)):
         yield name
 
