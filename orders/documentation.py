@@ -42,6 +42,7 @@ PRODUCT_FILTERS = [
 NOTE = {
     "type": "object",
     "properties": {"note": {"type": "string", "maxLength": 500}},
+    "additionalProperties": False,
     "required": ["note"],  # although this is a PATCH: nothing else can be changed
 }
 ANSWER = OrderSerializer
