@@ -58,6 +58,8 @@ class ShopViewSet(GenericViewSet):
     """What the viewsets of the shop have in common."""
 
     pagination_class = KeysetPages
+    #: The name of the address of one of them.
+    address_name: str
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer 409 with the reason when the business refuses."""
@@ -78,7 +80,7 @@ class ShopViewSet(GenericViewSet):
 
     def get_success_headers(self, data: Any) -> dict[str, str]:
         """Say where what was created is."""
-        return {"Location": reverse(f"{self.basename}-detail", args=[data[self.lookup_field]])}
+        return {"Location": reverse(self.address_name, args=[data[self.lookup_field]])}
 
     def validated(self, request: Request) -> dict[str, Any]:
         """Return what the client sent to an action. Raises ValidationError, which is answered with 400."""
@@ -92,6 +94,7 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
     """Products on sale. Staff with the right also see archived products, and change products."""
 
     serializer_class = ProductSerializer
+    address_name = "product-detail"
     permission_classes = [CatalogueRights]
     filterset_class = ProductFilter
     lookup_field = "sku"
@@ -121,6 +124,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
 
     request: CustomerRequest
     serializer_class = OrderSerializer
+    address_name = "order-detail"
     permission_classes = [IsAuthenticated, OrderRights]
     filterset_class = OrderFilter
     lookup_field = "order_id"
