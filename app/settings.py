@@ -48,6 +48,7 @@ SECRET_KEY = SERVICE.secret_key.get_secret_value()
 DEBUG = SERVICE.debug
 ALLOWED_HOSTS = list(SERVICE.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(SERVICE.csrf_trusted_origins)
+LOGIN_REDIRECT_URL = "home"
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -79,6 +80,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "corsheaders.middleware.CorsMiddleware",
+    "app.api.negotiation.PrivateAnswersMiddleware",
     "app.api.problems.ProblemMiddleware",
     "app.api.limits.ThrottleMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -197,6 +199,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PARSER_CLASSES": ["app.api.parsers.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "app.api.negotiation.Negotiation",
     "DEFAULT_THROTTLE_CLASSES": ["app.api.throttling.SharedThrottle"],
     "EXCEPTION_HANDLER": "app.api.problems.describe_exception",
     "DEFAULT_SCHEMA_CLASS": "app.api.schema.ServiceSchema",

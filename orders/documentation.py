@@ -33,14 +33,16 @@ TWO_PRODUCTS = OpenApiExample(
     request_only=True,
 )
 AMOUNT = {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$"}
+SEARCH = {"type": "string", "maxLength": 200, "pattern": r"^\s*(\S+\s+){0,7}\S*\s*$"}
 PRODUCT_FILTERS = [
     OpenApiParameter("price_min", AMOUNT, description="This price or more."),
     OpenApiParameter("price_max", AMOUNT, description="This price or less."),
-    OpenApiParameter("search", {"type": "string", "maxLength": 200}, description="Words in SKU, name or description."),
+    OpenApiParameter("search", SEARCH, description="Up to 8 words in SKU, name or description."),
 ]
 NOTE = {
     "type": "object",
     "properties": {"note": {"type": "string", "maxLength": 500}},
+    "additionalProperties": False,
     "required": ["note"],  # although this is a PATCH: nothing else can be changed
 }
 ANSWER = OrderSerializer

@@ -17,6 +17,7 @@ from orders.models import Order, OrderEvent, OrderItem, Product
 from orders.models.orders import MAX_LINES, MAX_QUANTITY
 from orders.models.products import MAX_STOCK
 from orders.money import PLAIN_AMOUNT, check_price
+from orders.strictness import StrictFields
 
 NO_EMAIL_ADDRESS = (
     "Your account has no valid e-mail address to send the confirmation to. Have one added to it, then order again."
@@ -73,7 +74,7 @@ FIELDS_OF_COLUMNS: dict[type[models.Field], type[serializers.Field]] = {
 # --- Serializers ------------------------------------------------------------------------------------------------------
 
 
-class ProductSerializer(serializers.ModelSerializer[Product]):
+class ProductSerializer(StrictFields, serializers.ModelSerializer[Product]):
     serializer_field_mapping = FIELDS_OF_COLUMNS
 
     class Meta:
@@ -98,13 +99,13 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
         return attrs
 
 
-class StockChangeSerializer(serializers.Serializer[Product]):
+class StockChangeSerializer(StrictFields, serializers.Serializer[Product]):
     change = WholeNumber(
         min_value=-MAX_STOCK, max_value=MAX_STOCK, help_text="Pieces to add or, if negative, to take away."
     )
 
 
-class OrderItemSerializer(serializers.Serializer[OrderItem]):
+class OrderItemSerializer(StrictFields, serializers.Serializer[OrderItem]):
     """A line. The client sends the product and a quantity; the answer has the rest."""
 
     product = Text(source="sku", max_length=40, help_text="The product's SKU.")
@@ -143,7 +144,7 @@ class ConfirmationField(serializers.Field):
         }
 
 
-class OrderSerializer(serializers.Serializer[Order]):
+class OrderSerializer(StrictFields, serializers.Serializer[Order]):
     # Its fields are written out: a ModelSerializer would make them anew from the model with each request.
 
     order_id = serializers.UUIDField(read_only=True)
@@ -201,7 +202,7 @@ def _by_line(items: list[dict[str, Any]], reasons: dict[str, str]) -> dict[str, 
     }
 
 
-class NoteSerializer(serializers.ModelSerializer[Order]):
+class NoteSerializer(StrictFields, serializers.ModelSerializer[Order]):
     """The note: the only part of an order that its customer may change."""
 
     serializer_field_mapping = FIELDS_OF_COLUMNS
@@ -212,11 +213,11 @@ class NoteSerializer(serializers.ModelSerializer[Order]):
         extra_kwargs = {"note": {"required": True}}
 
 
-class CancellationSerializer(serializers.Serializer[Order]):
+class CancellationSerializer(StrictFields, serializers.Serializer[Order]):
     reason = Text(max_length=500, required=False, allow_blank=True, help_text="Is kept, and sent to the customer.")
 
 
-class NothingSerializer(serializers.Serializer[Order]):
+class NothingSerializer(StrictFields, serializers.Serializer[Order]):
     """The empty body of a request whose address says everything."""
 
 

@@ -11,7 +11,9 @@ from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer
+from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 from structlog.contextvars import bind_contextvars
 from uuid_utils.compat import uuid7
@@ -33,6 +35,7 @@ from orders.serializers import (
     ProductSerializer,
     StockChangeSerializer,
 )
+from orders.strictness import refuse_unknown
 from orders.tasks import send_order_confirmation_email
 
 #: For what staff do with an order.
@@ -56,10 +59,29 @@ class ShopViewSet(GenericViewSet):
     """What the viewsets of the shop have in common."""
 
     pagination_class = KeysetPages
+    #: The name of the address of one of them.
+    address_name: str
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer 409 with the reason when the business refuses."""
         return super().handle_exception(HttpConflictError(str(exc)) if isinstance(exc, ConflictError) else exc)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method in SAFE_METHODS:
+            refuse_unknown(request.query_params, self._known_parameters(), "parameter")
+
+    def _known_parameters(self) -> set[str]:
+        known = {str(api_settings.URL_FORMAT_OVERRIDE)}
+        if self.action in ("list", "events"):
+            known |= {KeysetPages.page_size_query_param, KeysetPages.cursor_query_param}
+        if self.action == "list" and (filters := getattr(self, "filterset_class", None)):
+            known |= set(filters.base_filters)
+        return known
+
+    def get_success_headers(self, data: Any) -> dict[str, str]:
+        """Say where what was created is."""
+        return {"Location": reverse(self.address_name, args=[data[self.lookup_field]])}
 
     def validated(self, request: Request) -> dict[str, Any]:
         """Return what the client sent to an action. Raises ValidationError, which is answered with 400."""
@@ -73,6 +95,7 @@ class ProductViewSet(ShopViewSet, ModelViewSet[Product]):
     """Products on sale. Staff with the right also see archived products, and change products."""
 
     serializer_class = ProductSerializer
+    address_name = "product-detail"
     permission_classes = [CatalogueRights]
     filterset_class = ProductFilter
     lookup_field = "sku"
@@ -102,6 +125,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
 
     request: CustomerRequest
     serializer_class = OrderSerializer
+    address_name = "order-detail"
     permission_classes = [IsAuthenticated, OrderRights]
     filterset_class = OrderFilter
     lookup_field = "order_id"
@@ -150,6 +174,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
     def fulfil(self, request: CustomerRequest, order_id: str) -> Response:
         """Note that the goods of a confirmed order have left. Staff only."""
         order = self.get_object()
+        self.validated(request)
         order.fulfil(by=request.user)
         return self._answer(order)
 
@@ -163,6 +188,7 @@ class OrderViewSet(ShopViewSet, IdempotentCreateMixin, ListModelMixin, RetrieveM
     def resend_confirmation(self, request: CustomerRequest, order_id: str) -> Response:
         """Send the confirmation once more, to the address that the customer has now. Staff only."""
         order = self.get_object()
+        self.validated(request)
         services.resend_confirmation(order, by=request.user)
         return self._answer(order, status.HTTP_202_ACCEPTED)
 

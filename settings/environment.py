@@ -1,6 +1,7 @@
 """Where the variables come from: the process environment first, then `.env` in the project root."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import StringIO
@@ -17,8 +18,15 @@ PROCESS, FILE, DEFAULT = "environment", ".env", "default"
 #: with every other program of the machine, so they must be more similar.
 _PREFIXED_CUTOFF, _PLAIN_CUTOFF = 0.8, 0.85
 
+#: OpenTelemetry's own variables are alike, and its libraries read them by themselves.
+_OF_OPENTELEMETRY = "OTEL_"
+
 #: After a prefix a short word with one wrong letter counts as mistyped, too: URI for URL.
 _SHORT, _SHORT_CUTOFF = 4, 0.65
+
+
+class SettingsWarning(UserWarning):
+    """A variable of the process that looks like one of ours."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +61,18 @@ class Environment:
 
         A name without a near match belongs to another program (Kubernetes sets REDIS_PORT, RabbitMQ's server reads
         RABBITMQ_NODENAME) and is ignored. `.env` is ours alone: there, every unknown name with a known prefix counts.
+        A name without a prefix in the process environment may be a neighbour's: it is warned of (`SettingsWarning`).
         """
         real, known_prefixes = set(known), sorted(filter(None, prefixes))
         for name in sorted({*self.process, *self.file} - real):
+            if name.startswith(_OF_OPENTELEMETRY) and name not in self.file:
+                continue
             prefix = next((each for each in known_prefixes if name.upper().startswith(each)), "")
             family = {each for each in real if _prefix_of(each, known_prefixes) == prefix}
             meant = _meant(name, prefix, family)
-            if meant:
+            if meant and not prefix and name not in self.file:
+                warnings.warn(f"{name} is not a setting. Did you mean {meant}?", SettingsWarning, stacklevel=2)
+            elif meant:
                 yield f"{name} is not a setting. Did you mean {meant}?"
             elif prefix and name in self.file:
                 yield f"{name} in .env is not a setting. Remove it; docs/settings.md lists those there are."

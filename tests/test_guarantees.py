@@ -1,4 +1,4 @@
-"""docs/guarantees.md promises nothing that no test holds."""
+"""docs/guarantees.md and docs/security.md promise nothing that no test holds."""
 
 import re
 
@@ -6,10 +6,10 @@ import pytest
 
 from settings import PROJECT_ROOT
 
-GUARANTEES = (PROJECT_ROOT / "docs" / "guarantees.md").read_text("utf-8")
+PAGES = {name: (PROJECT_ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("guarantees", "security")}
 
-#: The rows of the table of promises, without its head.
-PROMISES = [line for line in GUARANTEES.splitlines() if line.startswith("| ")][2:]
+#: The rows of the tables of promises, without their heads.
+PROMISES = [line for page in PAGES.values() for line in page.splitlines() if re.match(r"\| (?!-|promise \||\| )", line)]
 
 
 def defined_tests() -> set[str]:
@@ -17,8 +17,9 @@ def defined_tests() -> set[str]:
     return {name for file in files for name in re.findall(r"^ *def (test_\w+)", file.read_text("utf-8"), re.M)}
 
 
-def test_every_test_that_is_named_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", GUARANTEES))
+@pytest.mark.parametrize("page", PAGES)
+def test_every_test_that_is_named_exists(page: str) -> None:
+    named = set(re.findall(r"`(test_\w+)`", PAGES[page]))
     assert named
     assert named - defined_tests() == set()
 

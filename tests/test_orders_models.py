@@ -105,7 +105,7 @@ def test_the_number_of_queries_does_not_grow_with_orders_and_lines(is_staff: boo
     before = queries()
     for _ in range(10):
         place_order(ada, dict.fromkeys(skus, 1))
-    # The token with its user, the page of orders, their items; what staff may do is two more.
+    # The token with its user, the page of orders, their items; of staff, the rights of the user and of the groups.
     assert queries() == before == (5 if is_staff else 3)
 
 

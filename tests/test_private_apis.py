@@ -136,6 +136,10 @@ PRIVATE = [
     ),
     Private("drf-spectacular", f"{SCHEMA}._is_list_view", "app/api", "(self, serializer=None)"),
     Private(
+        "drf-spectacular", f"{SCHEMA}._map_serializer", "app/api",
+        "(self, serializer, direction, bypass_extensions=False)",
+    ),
+    Private(
         "drf-spectacular", f"{SCHEMA}._map_serializer_field", "app/api",
         "(self, field, direction, bypass_extensions=False)",
     ),

@@ -1,6 +1,8 @@
 """The environment is read once, typed, and every mistake in it is answered with its cure and without a secret."""
 
 import json
+import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from pydantic import ValidationError
 from app.management.commands.config import ALL_SETTINGS
 from brokers import profile_class
 from settings.base import load
+from settings.environment import SettingsWarning
 from settings.errors import SettingsError
 from settings.loading import load_service
 from settings.masking import SecretUrl, mask_url
 from settings.service import ServiceSettings
-from tests.settings_carrier import NO_FILE, Carrier, carrier, problem, problems
+from settings.telemetry import TelemetrySettings
+from tests.settings_carrier import NO_FILE, Carrier, carrier, problem, problems, service
 
 # --- Where a value comes from ---------------------------------------------------------------------------------
 
@@ -142,10 +146,24 @@ def test_a_mistyped_variable_with_a_known_prefix_is_an_error(name: str, meant: s
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("DATABSE_URL", "DATABASE_URL"), ("ALOWED_HOSTS", "ALLOWED_HOSTS"), ("SECRETKEY", "SECRET_KEY")],
-)
-def test_a_mistyped_variable_of_the_service_is_an_error(name: str, meant: str) -> None:
-    assert problem(ServiceSettings, **{name: "1"}) == f"{name} is not a setting. Did you mean {meant}?"
+    [("DATABSE_URL", "DATABASE_URL"), ("ALOWED_HOSTS", "ALLOWED_HOSTS"), ("SECRETKEY", "SECRET_KEY"),
+     ("BROKERS", "BROKER"), ("QUEUE", "QUEUES"), ("TIMEZONE", "TIME_ZONE")],
+)  # fmt: skip
+def test_what_looks_like_a_variable_of_the_service_is_an_error_in_the_file_and_may_be_a_neighbours_in_the_process(
+    name: str, meant: str, tmp_path: Path
+) -> None:
+    said = f"{name} is not a setting. Did you mean {meant}?"
+    with pytest.warns(SettingsWarning, match=re.escape(said)):
+        assert service(**{name: "1"}).broker == "redis"
+    (tmp_path / ".env").write_text(f"{name}=1\n")
+    assert problems(ServiceSettings, {"SECRET_KEY": "for tests"}, tmp_path / ".env") == [said]
+
+
+def test_the_standard_names_of_opentelemetry_are_no_mistake() -> None:
+    environ = dict.fromkeys(["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_SERVICE_NAMES"], "x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(TelemetrySettings, environ=environ, env_file=NO_FILE)
 
 
 def test_variables_of_other_programs_are_left_alone() -> None:

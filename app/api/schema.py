@@ -11,6 +11,7 @@ from rest_framework.permissions import SAFE_METHODS
 from app.api.problems import CONTENT_TYPE, problem
 from orders.idempotency import IdempotentCreateMixin
 from orders.permissions import CatalogueRights
+from orders.strictness import StrictFields
 
 
 class ProblemErrorSerializer(serializers.Serializer):
@@ -106,6 +107,12 @@ class ServiceSchema(AutoSchema):
         if body and any(media.get("schema", {}).get("required") for media in body["content"].values()):
             body["required"] = True
         return body
+
+    def _map_serializer(self, serializer: Any, direction: str, bypass_extensions: bool = False) -> Any:
+        schema = super()._map_serializer(serializer, direction, bypass_extensions)  # type: ignore[no-untyped-call]
+        if direction == "request" and isinstance(serializer, StrictFields) and schema:
+            schema["additionalProperties"] = False
+        return schema
 
     def _map_serializer_field(self, field: Any, direction: str, bypass_extensions: bool = False) -> Any:
         schema = super()._map_serializer_field(field, direction, bypass_extensions)  # type: ignore[no-untyped-call]
