@@ -40,6 +40,9 @@ class EmbeddedBroker(Server):
     keeps_messages: ClassVar[bool] = True
     """Whether the messages that it has confirmed survive a restart and a crash."""
 
+    is_slow_when_full: ClassVar[bool] = False
+    """Whether it looks at each message that it holds for each one that it hands out."""
+
     @abstractmethod
     def env_at(self, port: int) -> dict[str, str]:
         """Return the variables with which the service uses this broker at `port`, which may be a proxy's."""
@@ -158,6 +161,7 @@ class EmbeddedSQS(EmbeddedBroker):
 
     title = "Embedded SQS emulator"
     keeps_messages = False
+    is_slow_when_full = True
 
     def build_processes(self) -> list[ChildProcess]:
         return [self._child(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port))]

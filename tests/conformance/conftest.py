@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.first_run.embedded import EmbeddedBroker
 from tests.conftest import chosen
 from tests.harness.databases import PostgresDatabases
 from tests.harness.servers import Servers
@@ -65,6 +66,11 @@ class Sites:
         self._opened = 0
         self._site: Site | None = None
 
+    @property
+    def broker(self) -> EmbeddedBroker:
+        """It runs."""
+        return self._servers.broker(self._broker)
+
     def healthy(self) -> Site:
         """The site, with everything in order."""
         # The broker of the whole session, which a case elsewhere may have stopped.
@@ -80,7 +86,7 @@ class Sites:
         assert isinstance(databases, PostgresDatabases)
         mail_server = MailServer()
         mail_server.start()
-        around = Surroundings(self._servers.broker(self._broker), databases.create(), mail_server)
+        around = Surroundings(self.broker, databases.create(), mail_server)
         self._opened += 1
         directory = self._directory / str(self._opened)
         directory.mkdir()

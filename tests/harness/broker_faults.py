@@ -6,9 +6,11 @@ import subprocess
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import amqp
 import redis
@@ -37,6 +39,10 @@ class BrokerFaults(ABC):
     def refusing(self, how: str) -> Any:
         """While the block runs, let it answer and say no."""
 
+    @abstractmethod
+    def refusing_queue(self, queue: str) -> Any:
+        """While the block runs, let it say no to whoever uses one queue."""
+
 
 class RedisFaults(BrokerFaults):
     refusals = ("out of memory",)
@@ -56,6 +62,14 @@ class RedisFaults(BrokerFaults):
         finally:
             self._client.config_set("maxmemory", 0)
 
+    @contextmanager
+    def refusing_queue(self, queue: str) -> Iterator[None]:
+        self._client.set(queue, "this is no list")
+        try:
+            yield
+        finally:
+            self._client.delete(queue)
+
 
 class RabbitMQFaults(BrokerFaults):
     refusals = ("memory alarm",)
@@ -71,6 +85,18 @@ class RabbitMQFaults(BrokerFaults):
             yield
         finally:
             self._control("set_vm_memory_high_watermark", "0.9")
+
+    @contextmanager
+    def refusing_queue(self, queue: str) -> Iterator[None]:
+        """It is of another type than ours, which whoever declares it is told."""
+        with amqp.Connection(f"127.0.0.1:{self.site.broker.port}") as connection:
+            channel = connection.channel()
+            channel.queue_delete(queue)
+            channel.queue_declare(queue, durable=True, auto_delete=False)
+            try:
+                yield
+            finally:
+                channel.queue_delete(queue)
 
     def _control(self, *command: str) -> None:
         broker = self.site.broker
@@ -98,9 +124,15 @@ class SQSFaults(BrokerFaults):
         with suppress(QueueError):  # it is gone already
             queues.client.delete_queue(QueueUrl=queues.url(self.site.service.queue))
 
+    def refusing(self, how: str) -> AbstractContextManager[None]:
+        return self._with_errors(*self._ERRORS[how])
+
+    def refusing_queue(self, queue: str) -> AbstractContextManager[None]:
+        return self._with_errors(*self._ERRORS["access denied"], about=queue)
+
     @contextmanager
-    def refusing(self, how: str) -> Iterator[None]:
-        server = RefusingServer(*self._ERRORS[how])
+    def _with_errors(self, status: int, code: str, *, about: str = "") -> Iterator[None]:
+        server = RefusingServer(status, code, about=about, port=self.site.broker.port)
         server.start()
         networks = (self.site.relay_network, self.site.worker_network)
         for network in networks:
@@ -114,14 +146,17 @@ class SQSFaults(BrokerFaults):
 
 
 class RefusingServer:
-    """Answers every request to SQS with the same error."""
+    """Answers every request to SQS, or those about the messages of one queue, with an error; others go to `port`."""
 
-    def __init__(self, status: int, code: str) -> None:
+    def __init__(self, status: int, code: str, *, about: str, port: int) -> None:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                asked = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if about and not self._is_refused(asked.decode()):
+                    self._pass_on(asked)
+                    return
                 body = json.dumps({"__type": f"com.amazonaws.sqs#{code}", "message": "not now"}).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/x-amz-json-1.0")
@@ -129,6 +164,25 @@ class RefusingServer:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def _is_refused(self, asked: str) -> bool:
+                """Whether it would put a message into the queue or take one out."""
+                action = self.headers.get("X-Amz-Target", "").rpartition(".")[2] or parse_qs(asked)["Action"][0]
+                return about in asked + self.path and action.startswith(("SendMessage", "ReceiveMessage"))
+
+            def _pass_on(self, asked: bytes) -> None:
+                connection = HTTPConnection("127.0.0.1", port)
+                connection.request("POST", self.path, asked, dict(self.headers))
+                answer = connection.getresponse()
+                body = answer.read()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in {"connection", "content-length", "transfer-encoding"}:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                connection.close()
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""
