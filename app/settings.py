@@ -236,7 +236,7 @@ DEFAULT_FROM_EMAIL = SERVICE.default_from_email
 ORDERS_REPORT_EMAIL = SERVICE.orders_report_email
 SITE_NAME = SERVICE.site_name
 # The function that says what an address is: the same for settings and customers.
-ORDERS_ADDRESS_READER = "settings.addresses.deliverable"
+ORDERS_ADDRESS_READER = "settings.values.addresses.deliverable"
 
 # --- Logging ----------------------------------------------------------------------------------------------------------
 

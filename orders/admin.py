@@ -12,8 +12,8 @@ from django.http import HttpRequest
 
 from orders.errors import IllegalMoveError, StockError
 from orders.models import Order, OrderEvent, OrderItem, Product
-from orders.money import check_price, money
 from orders.services import resend_confirmation
+from orders.values.money import check_price, money
 
 
 class ProductForm(forms.ModelForm):

@@ -14,9 +14,9 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from orders.addresses import deliverable
 from orders.models import Order, OrderEvent, OrderItem, OrderQuerySet
-from orders.money import money
+from orders.values.addresses import deliverable
+from orders.values.money import money
 
 
 def order_confirmation(

@@ -11,7 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 
 from orders.models import Order, Product
 from orders.models.products import ProductQuerySet
-from orders.money import PLAIN_AMOUNT
+from orders.values.money import PLAIN_AMOUNT
 
 
 class MomentField(IsoDateTimeField):

@@ -11,13 +11,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from orders import confirmations
-from orders.addresses import deliverable
 from orders.errors import OrderRefusedError
 from orders.models import Order, OrderEvent, OrderItem, Product
 from orders.models.orders import MAX_LINES, MAX_QUANTITY
 from orders.models.products import MAX_STOCK
-from orders.money import PLAIN_AMOUNT, check_price
-from orders.strictness import StrictFields
+from orders.values.addresses import deliverable
+from orders.values.money import PLAIN_AMOUNT, check_price
+from orders.values.strictness import StrictFields
 
 NO_EMAIL_ADDRESS = (
     "Your account has no valid e-mail address to send the confirmation to. Have one added to it, then order again."

@@ -35,8 +35,8 @@ from orders.serializers import (
     ProductSerializer,
     StockChangeSerializer,
 )
-from orders.strictness import refuse_unknown
 from orders.tasks import send_order_confirmation_email
+from orders.values.strictness import refuse_unknown
 
 #: For what staff do with an order.
 CHANGES_ORDERS = [IsAuthenticated, ChangesOrders]

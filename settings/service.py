@@ -7,12 +7,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from settings import PROJECT_ROOT, addresses, connections
+from settings import PROJECT_ROOT, connections
 from settings.base import EnvSettings
 from settings.errors import SettingsError, did_you_mean
 from settings.masking import SecretUrl
-from settings.proxies import Proxies, read_proxies
 from settings.secret_key import kept_key, require_strong
+from settings.values import addresses
+from settings.values.proxies import Proxies, read_proxies
 from settings.variables import CommaList, DefaultText, OriginList, Seconds, Unit
 
 #: ALLOWED_HOSTS in development: this machine only.

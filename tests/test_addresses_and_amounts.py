@@ -10,9 +10,9 @@ from rest_framework.test import APIClient
 
 from orders.emails import order_confirmation
 from orders.models import Product
-from orders.money import check_price, money
-from settings.addresses import deliverable
+from orders.values.money import check_price, money
 from settings.service import ServiceSettings
+from settings.values.addresses import deliverable
 from tests.orders_shop import add_product, add_user, client_of, place_order, post_order, tasks_run_at_once
 from tests.settings_carrier import problem, service
 from tests.test_settings_service import PRODUCTION

@@ -8,8 +8,8 @@ from rest_framework.test import APIClient
 
 from app.api.client_address import client_group, client_of, parse_address
 from app.models import Throttle
-from settings.proxies import read_proxies
 from settings.service import ServiceSettings
+from settings.values.proxies import read_proxies
 from tests.orders_shop import add_user
 from tests.settings_carrier import problem, service
 from tests.test_throttling import assert_refused, limits

@@ -18,8 +18,8 @@ from pytest_django import Settings
 
 from orders.emails import daily_summary, order_cancellation, order_confirmation
 from orders.models import Order
-from orders.money import money
 from orders.tasks import send_daily_summary, send_order_cancellation_email, send_order_confirmation_email
+from orders.values.money import money
 from tests.orders_shop import add_product, add_user, client_of, place_order, post_order, tasks_run_at_once
 from tests.worker import run_due_tasks
 

@@ -60,6 +60,7 @@ def test_one_order_is_one_trace_one_trail_in_the_logs_and_counted(
         OUTBOX_HEARTBEAT_SECONDS="1",
         ENVIRONMENT="production",
         ALLOWED_HOSTS="127.0.0.1",
+        DEFAULT_FROM_EMAIL="orders@example.com",
         API_HTTPS_REDIRECT="false",
     )
     ports = {name: find_free_port() for name in ("relay", "worker")}

@@ -11,7 +11,7 @@ from rest_framework.permissions import SAFE_METHODS
 from app.api.problems import CONTENT_TYPE, problem
 from orders.idempotency import IdempotentCreateMixin
 from orders.permissions import CatalogueRights
-from orders.strictness import StrictFields
+from orders.values.strictness import StrictFields
 
 
 class ProblemErrorSerializer(serializers.Serializer):

@@ -1,0 +1,1 @@
+"""What a client may send: addresses, amounts, and the names of fields."""

@@ -1,0 +1,1 @@
+"""Values that are more than a text: e-mail addresses and proxies."""
