@@ -252,7 +252,7 @@ class BufferingWorker(Worker):  # type: ignore[misc]
             cleanup_interval=1,
             max_request_header_size=MAX_HEAD,
             max_request_body_size=self.max_body + 1,
-            # app/api/clients.py judges what proxies say.
+            # app/api/client_address.py judges what proxies say.
             clear_untrusted_proxy_headers=False,
             log_socket_errors=False,
             ident=None,
