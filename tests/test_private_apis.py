@@ -91,6 +91,8 @@ PRIVATE = [
     Private("celery", "celery.concurrency.prefork:TaskPool.Pool", "workers"),
     Private("celery", f"{ASYNPOOL}._track_child_process", "workers", "(self, proc, hub)"),
     Private("celery", f"{ASYNPOOL}._sentinel_poll", "workers", inside=f"{ASYNPOOL}._track_child_process"),
+    Private("celery", f"{ASYNPOOL}._event_process_exit", "workers", "(self, hub, proc)"),
+    Private("celery", f"{ASYNPOOL}._pool", "workers", inside="billiard.pool:Pool._repopulate_pool"),
     Private("celery", f"{ASYNPOOL}.on_job_process_lost", "workers", "(self, job, pid, exitcode)"),
     Private("celery", f"{ASYNPOOL}.maintain_pool", "workers", "(self)"),
     Private("celery", f"{ASYNPOOL}.flush", "workers", "(self)"),

@@ -35,3 +35,21 @@ def test_celery_still_cannot_watch_a_process_anew() -> None:
 
 def test_a_process_that_is_watched_anew_is_noticed_when_it_ends() -> None:
     assert watch_anew(RewatchingPool)
+
+
+def looks_at_a_process_that_cannot_be_waited_for_yet(kind: type[AsynPool]) -> list[float]:
+    """After how many seconds a pool looks at a process again that has closed its pipe."""
+    process, looks = SimpleNamespace(_sentinel_poll=None), list[float]()
+    hub = SimpleNamespace(call_later=lambda seconds, look: looks.append(seconds))
+    pool: Any = kind.__new__(kind)
+    pool._pool, pool.maintain_pool = [process], lambda: None
+    pool._event_process_exit(hub, process)
+    return looks
+
+
+def test_celery_still_looks_only_once_at_a_process_that_ends() -> None:
+    assert looks_at_a_process_that_cannot_be_waited_for_yet(AsynPool) == []
+
+
+def test_a_process_that_cannot_be_waited_for_yet_is_looked_at_again_soon() -> None:
+    assert looks_at_a_process_that_cannot_be_waited_for_yet(RewatchingPool)[0] < 0.1

@@ -6,6 +6,9 @@ from celery.concurrency import prefork
 from celery.concurrency.asynpool import AsynPool
 from kombu.asynchronous import get_event_loop
 
+#: When to look at a process again that has closed its pipe. On a busy machine its end may take a while.
+LOOKS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
+
 
 class RewatchingPool(AsynPool):
     """Watches a process again that it has stopped watching.
@@ -20,6 +23,13 @@ class RewatchingPool(AsynPool):
         if getattr(proc, "_sentinel_poll", ...) is None:
             del proc._sentinel_poll
         super()._track_child_process(proc, hub)  # type: ignore[misc]
+
+    def _event_process_exit(self, hub: Any, proc: Any) -> None:
+        """Look again soon at a process that could not be waited for yet. Celery's next look is up to 5 s later."""
+        super()._event_process_exit(hub, proc)  # type: ignore[misc]
+        if proc in self._pool:  # type: ignore[attr-defined]
+            for seconds in LOOKS_SECONDS:
+                hub.call_later(seconds, self.maintain_pool)
 
     def on_job_process_lost(self, job: Any, pid: int, exitcode: int) -> None:
         """Say soon that a job's process is gone. Celery looks again after 5 s, and believes it after 10 s.
