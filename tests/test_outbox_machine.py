@@ -19,6 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 from outbox import ledger
 from outbox.ledger import Answer
 from outbox.ledger.held import SET_ASIDE_SECONDS
+from outbox.ledger.revoke import TERMINATED_WITH
 from outbox.models import Message, Pause
 from settings.outbox import URGENT_PRIORITY
 from tests.outbox_rows import ERROR, LEASE_SECONDS, LOST_AFTER_SECONDS, QUEUE, TASK, WORKER, let_pass
@@ -338,11 +339,11 @@ class LedgerMachine(RuleBasedStateMachine):
             self.rows[id].state, self.rows[id].due = State.RUNNING, self.now + LEASE_SECONDS
 
     @precondition(lambda self: self.claims)
-    @rule(places=some, which=st.integers(0, 2))
+    @rule(places=some, which=st.integers(0, 3))
     def a_worker_gives_back(self, places: set[int], which: int) -> None:
         claims = self.claims_at(places)
-        if which == 2:
-            self.a_worker_refuses(claims)
+        if which >= 2:
+            (self.a_worker_refuses if which == 2 else self.a_worker_was_too_slow)(claims)
             return
         counted = which == 1
         ledger.release(claims, counted=counted)
@@ -351,6 +352,16 @@ class LedgerMachine(RuleBasedStateMachine):
                 row = self.rows[each.id]
                 row.attempts, row.begun, row.lease = row.attempts - counted, False, None
                 row.wait_again()
+
+    def a_worker_was_too_slow(self, claims: list[ledger.Claim]) -> None:
+        """The time of messages was over before the worker had a place for them."""
+        for each in claims:
+            settles = self.is_holder(each, HELD)
+            assert ledger.expire(each) is settles
+            if settles:
+                row = self.rows[each.id]
+                row.attempts, row.begun, row.lease = row.attempts - row.begun, False, None
+                row.finish(self.now, State.DEAD, ledger.EXPIRED)
 
     def a_worker_refuses(self, claims: list[ledger.Claim]) -> None:
         ledger.refuse(claims, ["no"] * len(claims), worker=WORKER, give_up_days=GIVE_UP_SECONDS / 86_400)
@@ -442,7 +453,7 @@ class LedgerMachine(RuleBasedStateMachine):
             Pause.objects.create(kind=what[0], name=what[1], by="ada")
             self.paused.add(what)
 
-    @rule(which=st.integers(0, 4), places=some, limit=limits)
+    @rule(which=st.integers(0, 6), places=some, limit=limits)
     def someone_decides(self, which: int, places: set[int], limit: int) -> None:
         if which <= 1:
             self.someone_replays(self.ids_at(places))
@@ -450,6 +461,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self.someone_discards(self.ids_at(places))
         elif which == 3:
             self.someone_republishes()
+        elif which == 4:
+            self.someone_revokes(self.ids_at(places))
+        elif which == 5:
+            self.someone_terminates(self.ids_at(places))
         else:
             self.old_ones_are_pruned(limit)
 
@@ -464,7 +479,30 @@ class LedgerMachine(RuleBasedStateMachine):
     def someone_discards(self, ids: list[UUID]) -> None:
         open = [row for row in self.known(ids) if row.state in {State.DEAD, State.PENDING, State.PUBLISHED}]
         assert ledger.discard(ids, by="ada") == len(open)
-        for row in open:
+        self.rows_are_discarded(open)
+
+    def someone_revokes(self, ids: list[UUID]) -> None:
+        """What waits, or was claimed and not begun, is discarded; what runs goes on."""
+        waits = {State.PENDING, State.PUBLISHED}
+        open = [row for row in self.known(ids) if row.state in waits or (row.state == State.RUNNING and not row.begun)]
+        assert ledger.revoke(ids, by="ada") == len(open)
+        self.rows_are_discarded(open)
+
+    def someone_terminates(self, ids: list[UUID]) -> None:
+        """What runs is discarded, and who runs it is told so."""
+        running = [row for row in self.known(ids) if row.state == State.RUNNING]
+        assert ledger.terminate(ids, by="ada") == len(running)
+        for row in running:
+            row.error = f"{TERMINATED_WITH}SIGTERM"
+        self.rows_are_discarded(running)
+        discarded = {each.id for each in self.claims if self.state_of(each.id) == State.DISCARDED}
+        assert set(ledger.find_terminated(self.claims)) == discarded
+
+    def state_of(self, id: UUID) -> str | None:
+        return self.rows[id].state if id in self.rows else None
+
+    def rows_are_discarded(self, rows: Iterable[Row]) -> None:
+        for row in rows:
             row.finish(self.now, State.DISCARDED, row.error)
             row.lease = None
             row.lines += 1
