@@ -33,7 +33,11 @@ TWO_PRODUCTS = OpenApiExample(
     request_only=True,
 )
 AMOUNT = {"type": "string", "pattern": r"^\d{1,8}(\.\d{1,2})?$"}
-SEARCH = {"type": "string", "maxLength": 200, "pattern": r"^\s*(\S+\s+){0,7}\S*\s*$"}
+SEARCH = {
+    "type": "string",
+    "maxLength": 200,
+    "pattern": r"^[ \t\r\n\f\v]*([^ \t\r\n\f\v]+[ \t\r\n\f\v]+){0,7}[^ \t\r\n\f\v]*[ \t\r\n\f\v]*$",
+}
 PRODUCT_FILTERS = [
     OpenApiParameter("price_min", AMOUNT, description="This price or more."),
     OpenApiParameter("price_max", AMOUNT, description="This price or less."),

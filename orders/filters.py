@@ -10,7 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 
 from orders.models import Order, Product
-from orders.models.products import ProductQuerySet
+from orders.models.products import WORD, ProductQuerySet
 from orders.values.money import PLAIN_AMOUNT
 
 
@@ -77,7 +77,7 @@ MAX_WORDS = 8
 
 
 def validate_words(text: str) -> None:
-    if len(text.split()) > MAX_WORDS:
+    if len(WORD.findall(text)) > MAX_WORDS:
         raise forms.ValidationError(f"More than {MAX_WORDS} words: leave some out.", code="max_words")
 
 

@@ -29,6 +29,12 @@ def test_a_search_has_eight_words_at_most() -> None:
     assert search("a b c d e f g h i").status_code == 400
 
 
+@pytest.mark.parametrize("space", ["\x1c", "\x85", "\xa0", "\u2003"])
+def test_the_schema_and_the_search_count_words_alike(space: str) -> None:
+    """What is a space beside ASCII's is another set in each language of patterns."""
+    assert search(space.join("abcdefghijkl")).status_code == 200
+
+
 def test_a_word_that_is_given_twice_is_looked_for_once() -> None:
     assert str(Product.objects.with_words("mug mug").query) == str(Product.objects.with_words("mug").query)
 

@@ -1,5 +1,6 @@
 """The products, and the only code that changes a stock."""
 
+import re
 from collections.abc import Mapping
 from typing import Self
 
@@ -13,6 +14,9 @@ from orders.models.rights import may_view
 
 #: The most pieces of one product. Far below the limit of the column, so that pieces put back never overflow it.
 MAX_STOCK = 1_000_000_000
+
+#: A word of a search. What else Unicode takes for a space is a part of it: the schema has to say the same to everybody.
+WORD = re.compile(r"[^ \t\r\n\f\v]+")
 
 validate_sku = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", "A SKU is made of letters, digits, dots, dashes and underscores."
@@ -34,7 +38,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
         On PostgreSQL migration 0004 has made an index for words of three letters and more.
         """
         found = self
-        for word in dict.fromkeys(text.split()):
+        for word in dict.fromkeys(WORD.findall(text)):
             found = found.filter(Q(sku__icontains=word) | Q(name__icontains=word) | Q(description__icontains=word))
         return found
 
