@@ -31,14 +31,14 @@ def delay(path: str = "/dev/null") -> None:
     app.tasks[TICK].delay(path, *ORDER)
 
 
-def publish_plainly(path: str = "/dev/null") -> None:
+def publish_plainly(path: str = "/dev/null", queue: str = plain.QUEUE) -> None:
     """Publish one message as plain Celery does."""
-    plain.app.tasks[TICK].delay(path, *ORDER)
+    plain.app.tasks[TICK].apply_async((path, *ORDER), queue=queue)
 
 
-def publish_in_a_loop(count: int, path: str = "/dev/null") -> None:
+def publish_in_a_loop(count: int, path: str = "/dev/null", queue: str = plain.QUEUE) -> None:
     for _ in range(count):
-        publish_plainly(path)
+        publish_plainly(path, queue)
 
 
 def fill_ledger(count: int, path: str = "/dev/null") -> None:

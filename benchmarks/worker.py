@@ -1,7 +1,9 @@
-"""Measures how many tasks that do nothing a worker runs per second: ours with claim and settle, and plain Celery's.
+"""Measures how many tasks that do nothing a worker runs per second.
+
+Ours claims and settles. It stands beside plain Celery's with early and with late acknowledgement.
 
 The workers are real, started as in the Procfile. A worker is frozen while its queue is filled, so that publishing is
-not measured. The other worker is idle meanwhile.
+not measured. The other workers are idle meanwhile.
 """
 
 import os
@@ -13,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.first_run.processes import ChildProcess
-from benchmarks import work
-from benchmarks.compare import PLAIN, Outcome, against_plain
+from benchmarks import plain, work
+from benchmarks.compare import Outcome, take_turns
 from outbox.models import Message
 from settings import PROJECT_ROOT
 from tests.harness.waiting import wait_until
@@ -31,13 +33,22 @@ LOOK_SECONDS = 0.005
 
 def measure(seconds: float) -> list[Outcome]:
     with tempfile.TemporaryDirectory(prefix="anybroker-bench-") as folder, running_workers(Path(folder)) as workers:
-        ours, plain = workers
+        ours, early, late = workers
         relay = work.new_relay()
         sides = {
-            "worker": lambda: ours.run_round(lambda ticks: fill_ours(relay, ticks)),
-            PLAIN: lambda: plain.run_round(lambda ticks: work.publish_in_a_loop(work.ORDINARY_WINDOW, str(ticks))),
+            "ours": lambda: ours.run_round(lambda ticks: fill_ours(relay, ticks)),
+            "early": lambda: early.run_round(lambda ticks: fill_plain(plain.QUEUE, ticks)),
+            "late": lambda: late.run_round(lambda ticks: fill_plain(plain.LATE_QUEUE, ticks)),
         }
-        return against_plain(sides, unit="tasks/s", seconds=seconds)
+        measured = take_turns(sides, seconds=seconds)
+        return [
+            Outcome.of("worker", "tasks/s", measured["ours"], measured["early"]),
+            Outcome.of("worker, against acks_late", "tasks/s", measured["ours"], measured["late"]),
+        ]
+
+
+def fill_plain(queue: str, ticks: Path) -> None:
+    work.publish_in_a_loop(work.ORDINARY_WINDOW, str(ticks), queue)
 
 
 def fill_ours(relay: Relay, ticks: Path) -> None:
@@ -56,10 +67,11 @@ def wait_until_settled() -> None:
 class Worker(ChildProcess):
     """A Celery worker. Each of its tasks adds a byte to the file `ticks`."""
 
-    def __init__(self, app: str, folder: Path, *options: str) -> None:
-        command = [sys.executable, "-m", "celery", "-A", app, *COMMAND, "-n", f"{app}@%h", *options]
-        super().__init__(command, env=os.environ, log=folder / f"{app}.log", cwd=PROJECT_ROOT)
-        self.ticks = folder / f"{app}.ticks"
+    def __init__(self, app: str, folder: Path, *options: str, queue: str = work.QUEUE, **variables: str) -> None:
+        command = [sys.executable, "-m", "celery", "-A", app, *COMMAND, "-n", f"{queue}@%h", "-Q", queue, *options]
+        environment = {**os.environ, **variables}
+        super().__init__(command, env=environment, log=folder / f"{queue}.log", cwd=PROJECT_ROOT)
+        self.ticks = folder / f"{queue}.ticks"
 
     def is_ready(self) -> bool:
         if not self.is_running:
@@ -84,9 +96,11 @@ class Worker(ChildProcess):
 
 
 @contextmanager
-def running_workers(folder: Path) -> Iterator[tuple[Worker, Worker]]:
-    """Lend two workers that are ready: ours and a plain one."""
-    workers = Worker("app", folder), Worker("benchmarks.plain", folder, *QUIET)
+def running_workers(folder: Path) -> Iterator[tuple[Worker, Worker, Worker]]:
+    """Lend workers that are ready: ours, a plain one, and a plain one that acknowledges late."""
+    early = Worker("benchmarks.plain", folder, *QUIET, queue=plain.QUEUE)
+    late = Worker("benchmarks.plain", folder, *QUIET, queue=plain.LATE_QUEUE, **{plain.LATE: "1"})
+    workers = Worker("app", folder), early, late
     try:
         for worker in workers:
             worker.start()
