@@ -4,11 +4,12 @@ import signal
 import sys
 from pathlib import Path
 
+from django.conf import settings
 from django.db import connection
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from app.settings import DATA_UPLOAD_MAX_MEMORY_SIZE, LOGGING, SERVICE
+from app.settings import LOGGING, SERVICE
 from app.web_server import BufferingWorker
 from settings import connections
 from settings.base import load
@@ -43,7 +44,7 @@ bind = web.bind
 worker_class = BufferingWorker
 BufferingWorker.receive_seconds = web.receive_seconds
 BufferingWorker.path_prefix = SERVICE.script_name
-BufferingWorker.max_body = DATA_UPLOAD_MAX_MEMORY_SIZE or sys.maxsize
+BufferingWorker.max_body = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or sys.maxsize
 # SQLite has one write lock, and a writer that waits for it sleeps in growing steps: one process is faster than several.
 workers = 1 if connections.is_sqlite(SERVICE.databases["default"]) else web.processes
 threads = web.threads

@@ -77,6 +77,10 @@ class LedgerRequest(Request):
             task_ready(self)
             raise TaskRevokedError(self.id)
         hard, soft = self.time_limits
+        app: Any = self.app
+        if hard and not soft and app.conf.task_soft_time_limit:
+            # The pool would take the app's, and look at the hard limit only after that (asynpool.py, `on_timeout_set`).
+            soft = hard
         result = pool.apply_async(
             run_in_pool,
             args=(self.claim, self.request_dict),
