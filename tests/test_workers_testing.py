@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.first_run.embedded import EmbeddedBroker
 from settings import PROJECT_ROOT
+from tests.harness.databases import Database
 from tests.harness.environment import child_environment
 
 SUITE = """
@@ -30,10 +33,12 @@ def test_what_is_enqueued_is_run():
 """
 
 
-def test_a_project_may_start_a_worker_in_its_own_tests(broker: EmbeddedBroker, tmp_path: Path) -> None:
+@pytest.mark.databases("postgresql")
+def test_a_project_may_start_a_worker_in_its_own_tests(
+    broker: EmbeddedBroker, database: Database, tmp_path: Path
+) -> None:
     (tmp_path / "test_project.py").write_text(SUITE)
-    database = f"sqlite:///{tmp_path}/db.sqlite3"
-    environment = child_environment(tmp_path, DATABASE_URL=database, PYTHONPATH=str(PROJECT_ROOT), **broker.env)
+    environment = child_environment(tmp_path, DATABASE_URL=database.url, PYTHONPATH=str(PROJECT_ROOT), **broker.env)
     command = [
         sys.executable,
         "-m",

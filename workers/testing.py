@@ -6,8 +6,10 @@
             result = my_task.delay()
             ...
 
-A test that is one transaction hides its rows from both: mark it `django_db(transaction=True)`. On SQS a second worker
-in one process hears nothing, because kombu keeps the event loop of the first: let a fixture of the session start one.
+A test that is one transaction hides its rows from both: mark it `django_db(transaction=True)`. Django keeps SQLite's
+test database in memory, where threads lock each other out: give it a file (`DATABASES[...]["TEST"]`), or PostgreSQL.
+On SQS a second worker in one process hears nothing, because kombu keeps the event loop of the first: let a fixture of
+the session start one.
 """
 
 import threading
