@@ -93,7 +93,8 @@ def test_a_database_that_is_frozen_while_emails_are_sent_delays_them_only(site: 
     ends = len(site.supervisor.ends)
     site.mail_server.hold()
     with site.customer() as customer:
-        customer.wait_for(5)
+        # By then each thread of web has its connection: to make one takes an answer of the database.
+        customer.wait_for(40)
         site.mail_server.wait_until_held()
         server.freeze()
         site.mail_server.accept()
