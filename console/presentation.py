@@ -38,10 +38,15 @@ def unusual_answers(details: Mapping[str, Any]) -> dict[str, int]:
     return {name: answers[name] for name in UNUSUAL_ANSWERS if answers.get(name)}
 
 
+#: What of a heartbeat is for programs, or is told in other words.
+UNTOLD = ("answers", "direct_tasks", "total")
+
+
 def describe_details(details: Mapping[str, Any]) -> str:
     """What a process says of itself with its heartbeat: 'pool=prefork done=834 running=1 refused=3'."""
     shown = {**details, "running": len(details["running"])} if "running" in details else {**details}
-    shown.pop("answers", None)
+    for name in UNTOLD:
+        shown.pop(name, None)
     if isinstance(shown.get("schedules"), list):
         shown["schedules"] = len(shown["schedules"])
     shown |= unusual_answers(details)

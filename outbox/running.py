@@ -77,8 +77,9 @@ def headers_of(claim: ledger.Claim, task: Any) -> dict[str, Any]:
     id = claim.task_id
     # What the task or the app declares holds where the call says nothing.
     hard, soft = (said.get(name) or getattr(task, name) for name in ("time_limit", "soft_time_limit"))
-    # A pool waits for the soft limit before it looks at the hard one.
-    limits = [hard, None if hard and soft and soft >= hard else soft]
+    # A pool looks at the hard limit only after the soft one, and takes the app's if there is none (asynpool.py,
+    # `on_timeout_set`).
+    limits = [hard, min(hard, soft) if hard and soft else soft]
     headers.update(id=id, retries=claim.retries, timelimit=limits, root_id=said.get("root_id") or id)
     headers["ignore_result"] = said.get("ignore_result")
     return headers

@@ -1,6 +1,5 @@
 """What has happened to a message, and what workers have answered: told by the command, the admin and the console."""
 
-import io
 import json
 from datetime import timedelta
 from typing import Any
@@ -8,7 +7,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.db.models import F
 from django.test import Client
 
@@ -20,18 +18,8 @@ from outbox.heartbeat import Heart
 from outbox.models import Message
 from tests.harness.service import Service
 from tests.harness.waiting import wait_until
+from tests.outbox_command import outbox, outbox_json
 from tests.outbox_rows import LEASE_SECONDS, WORKER, add, again, die, let_pass, publish, start
-
-
-def outbox(*arguments: object) -> str:
-    """Run the command and return what it says."""
-    out = io.StringIO()
-    call_command("outbox", *map(str, arguments), stdout=out, stderr=io.StringIO(), no_color=True)
-    return out.getvalue()
-
-
-def outbox_json(*arguments: object) -> Any:
-    return json.loads(outbox(*arguments, "--json"))
 
 
 def refuse(id: UUID, reason: str = "is a task that this worker does not know") -> None:

@@ -77,10 +77,6 @@ class LedgerRequest(Request):
             task_ready(self)
             raise TaskRevokedError(self.id)
         hard, soft = self.time_limits
-        app: Any = self.app
-        if hard and not soft and app.conf.task_soft_time_limit:
-            # The pool would take the app's, and look at the hard limit only after that (asynpool.py, `on_timeout_set`).
-            soft = hard
         result = pool.apply_async(
             run_in_pool,
             args=(self.claim, self.request_dict),
@@ -99,11 +95,6 @@ class LedgerRequest(Request):
             self._apply_result = ref(result)
         return result
 
-    @property
-    def is_last(self) -> bool:
-        """Whether no other attempt follows this one if it is cut short."""
-        return self.claim.max_attempts is not None and self.claim.retries + 1 >= self.claim.max_attempts
-
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         self.bookkeeper.begun(self.claim)
         super().on_accepted(pid, time_accepted)
@@ -120,7 +111,7 @@ class LedgerRequest(Request):
         if not soft:
             reason = f"It was stopped after {timeout:g} s, its time limit."
             self.end(Outcome(Kind.CUT_SHORT, timeout, reason))
-            if not self.is_last:
+            if not self.claim.is_last:
                 self.goes_on(TimeLimitExceeded(timeout), reason)
                 return
         super().on_timeout(soft, timeout)
@@ -130,7 +121,7 @@ class LedgerRequest(Request):
             error = getattr(exc_info.exception, "exc", exc_info.exception)
             reason = describe_end(error)
             self.end(Outcome(Kind.CUT_SHORT, error=reason))
-            if not self.is_last:
+            if not self.claim.is_last:
                 self.goes_on(error, reason)
                 return
         super().on_failure(exc_info, send_failed_event, return_ok)

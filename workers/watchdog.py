@@ -75,11 +75,12 @@ class Watchdog(threading.Thread):
 
     def _look(self) -> None:
         queues = sorted(self.consumer.app.amqp.queues.consume_from)
+        tasks = known_tasks(self.consumer.app)
         running = [request.id for request in tuple(state.active_requests)]
         self.heart.beat(
             queues=queues,
-            tasks=known_tasks(self.consumer.app),
-            direct_tasks=sorted(self.consumer.app.tasks.keys() - set(known_tasks(self.consumer.app))),
+            tasks=tasks,
+            direct_tasks=sorted(self.consumer.app.tasks.keys() - set(tasks)),
             pid=os.getpid(),
             concurrency=self.consumer.pool.limit,
             total=dict(state.total_count),

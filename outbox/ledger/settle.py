@@ -106,11 +106,7 @@ def cut_short(claim: Claim, *, error: str, seconds: float = 0) -> bool:
     At once after the first attempt, later after each further one.
     """
     pause = min(2 ** min(claim.retries, 10), LONGEST_PAUSE_SECONDS) if claim.retries else 0
-    return retry(claim, error=f"{error} {SPENT if _is_last(claim) else ''}".strip(), countdown=pause, seconds=seconds)
-
-
-def _is_last(claim: Claim) -> bool:
-    return claim.max_attempts is not None and claim.retries + 1 >= claim.max_attempts
+    return retry(claim, error=f"{error} {SPENT if claim.is_last else ''}".strip(), countdown=pause, seconds=seconds)
 
 
 def _settle_one(claim: Claim, changes: str, params: list[Any], *, error: str, seconds: float) -> bool:

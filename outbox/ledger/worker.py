@@ -93,6 +93,11 @@ class Claim:
         said: dict[str, Any] = loads(self.options) if self.options else {}
         return said
 
+    @property
+    def is_last(self) -> bool:
+        """Whether no other attempt follows this one if it is cut short."""
+        return self.max_attempts is not None and self.retries + 1 >= self.max_attempts
+
     def decode(self) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
         """Arguments, keyword arguments and headers. Raises ValueError for a type that nobody registered here."""
         args, kwargs = loads(self.arguments)
